@@ -1,0 +1,201 @@
+"""Where training pictures come from: declared in a recipe, read into memory as physical float32 arrays.
+
+Each source is a small model checked by pydantic, told apart by ``kind``. All paths are relative to the recipe's data folder. A picture has a name
+(``relative/path.tif``, with ``#3`` for a member of a stack and ``@r0:r1,c0:c1`` for a window), and `exclude` takes shell patterns over those names: that is how held-out
+places are kept out of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import InputError
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture in memory.
+
+    Attributes:
+        name: Unique name, as used by `exclude`.
+        pixels: ``[C, H, W]`` float32, physical units, NaN where there is no data.
+    """
+
+    name: str
+    pixels: Array
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float = Field(1.0, ge=0)
+    """Share of the samples drawn from this source, relative to the others."""
+    scale: float = 1.0
+    """Physical value = (stored + offset) * scale."""
+    offset: float = 0.0
+    exclude: tuple[str, ...] = ()
+    """Names (shell patterns) that are left out."""
+    only: tuple[str, ...] = ("*",)
+    """Names (shell patterns) that are taken."""
+    window: tuple[int, int, int, int] | None = None
+    """Rows and columns ``(r0, r1, c0, c1)`` to cut from each picture."""
+    gain: tuple[float, float] = (1.0, 1.0)
+    """Random brightness factor, against learning one place's reflectances by heart."""
+
+    def pictures(self, root: Path) -> Iterator[Picture]:
+        """Read everything that this source declares.
+
+        Args:
+            root: Data folder.
+
+        Yields:
+            Pictures that `only` takes and `exclude` leaves.
+
+        Raises:
+            InputError: If nothing is found, or a file does not hold what was declared.
+        """
+        found = 0
+        for name, stored, extra in self._stored(root):
+            if not any(fnmatchcase(name, pattern) for pattern in self.only):
+                continue
+            if any(fnmatchcase(name, pattern) for pattern in self.exclude):
+                continue
+            found += 1
+            yield self._physical(name, stored, extra)
+        if not found:
+            raise InputError(f"the training source {self._where()} holds no picture under {root}; check its path, 'only' and 'exclude'")
+
+    def _physical(self, name: str, stored: NDArray[np.generic], extra: float) -> Picture:
+        if self.window is not None:
+            top, bottom, left, right = self.window
+            stored = stored[:, top:bottom, left:right]
+            name = f"{name}@{top}:{bottom},{left}:{right}"
+        pixels = (stored.astype(np.float32) + np.float32(self.offset + extra)) * np.float32(self.scale)
+        return Picture(name, np.ascontiguousarray(pixels))
+
+    def _where(self) -> str:
+        return str(getattr(self, "files", ""))
+
+    def _stored(self, root: Path) -> Iterator[tuple[str, NDArray[np.generic], float]]:
+        raise NotImplementedError
+
+
+class RasterFiles(_Source):
+    """GeoTIFFs or plain pictures; `bands` are positions from 1."""
+
+    kind: Literal["raster"] = "raster"
+    files: str
+    bands: tuple[int, ...]
+    offsets: dict[str, float] = Field(default_factory=dict)
+    """Offset of single files by pattern, where it differs (Sentinel-2 products since 2022: -1000)."""
+    nodata: float | None = None
+
+    def _stored(self, root: Path) -> Iterator[tuple[str, NDArray[np.generic], float]]:
+        import rasterio
+        from rasterio.errors import RasterioError
+
+        for path in sorted(root.glob(self.files)):
+            name = path.relative_to(root).as_posix()
+            try:
+                with rasterio.open(path) as file:
+                    stored = file.read(list(self.bands)).astype(np.float32)
+            except (RasterioError, IndexError) as error:
+                raise InputError(f"cannot read bands {list(self.bands)} of {path}: {error}") from error
+            if self.nodata is not None:
+                stored[:, (stored == self.nodata).all(0)] = np.nan
+            extra = next((value for pattern, value in self.offsets.items() if fnmatchcase(name, pattern)), 0.0)
+            yield name, stored, extra
+
+
+class ArrayFiles(_Source):
+    """Arrays of numpy archives: ``[C, H, W]``, or a stack ``[N, C, H, W]`` whose members are named ``#0``, ``#1``, ..."""
+
+    kind: Literal["array"] = "array"
+    files: str
+    key: str
+    bands: tuple[int, ...]
+    """Positions from 0 along the channel axis."""
+    channels_last: bool = False
+    nodata: float | None = None
+
+    def _stored(self, root: Path) -> Iterator[tuple[str, NDArray[np.generic], float]]:
+        for path in sorted(root.glob(self.files)):
+            name = path.relative_to(root).as_posix()
+            with np.load(path, allow_pickle=False) as archive:
+                if self.key not in archive.files:
+                    raise InputError(f"{path} has no array {self.key!r}; it has {', '.join(archive.files)}")
+                stack = archive[self.key].astype(np.float32)
+            if self.channels_last:
+                stack = np.moveaxis(stack, -1, -3)
+            if self.nodata is not None:
+                stack[stack == self.nodata] = np.nan
+            if stack.ndim == 3:
+                yield name, stack[list(self.bands)], 0.0
+                continue
+            for number, image in enumerate(stack):
+                yield f"{name}#{number}", image[list(self.bands)], 0.0
+
+
+class ImageFiles(_Source):
+    """8-bit pictures (PNG, JPEG): red, green, blue as display values 0 to 1. Alpha is dropped."""
+
+    kind: Literal["image"] = "image"
+    files: str
+    scale: float = 1.0 / 255.0
+    reduce: int = Field(1, ge=1)
+    """Average this many pixels per axis first, for pictures that are blurred at their own scale."""
+
+    def _stored(self, root: Path) -> Iterator[tuple[str, NDArray[np.generic], float]]:
+        from PIL import Image
+
+        for path in sorted(root.glob(self.files)):
+            with Image.open(path) as file:
+                rgb = np.asarray(file.convert("RGB"), dtype=np.float32).transpose(2, 0, 1)
+            if self.reduce > 1:
+                rgb = _block_mean(rgb, self.reduce)
+            yield path.relative_to(root).as_posix(), rgb, 0.0
+
+
+class WorldWindows(_Source):
+    """Windows of the procedural world, made once at the start and kept in memory."""
+
+    kind: Literal["world"] = "world"
+    seed: int = 0
+    count: int = Field(64, ge=1)
+    size: int = Field(256, ge=32)
+    layer: str = "s2_10m"
+    bands: tuple[str, ...] = ("B04", "B03", "B02", "B08")
+
+    def _stored(self, root: Path) -> Iterator[tuple[str, NDArray[np.generic], float]]:
+        from .world import World
+
+        for number in range(self.count):
+            rng = np.random.default_rng([self.seed, number])
+            row, col = (int(value) for value in rng.integers(0, 400_000, 2))
+            month = int(rng.integers(1, 13))
+            scene = World(self.seed).window(row, col, self.size, self.size, date=f"2021-{month:02d}-15", modalities=("s2",))
+            layer = getattr(scene, self.layer)
+            yield f"world-{self.seed}#{number}", layer.sel(band=list(self.bands)).values.astype(np.float32), 0.0
+
+    def _where(self) -> str:
+        return "'world'"
+
+
+Source = Annotated[RasterFiles | ArrayFiles | ImageFiles | WorldWindows, Field(discriminator="kind")]
+
+
+def _block_mean(image: Array, size: int) -> Array:
+    bands, height, width = image.shape
+    rows, cols = height // size, width // size
+    blocks = image[:, : rows * size, : cols * size].reshape(bands, rows, size, cols, size)
+    return np.asarray(blocks.mean((2, 4)), dtype=np.float32)

@@ -1,0 +1,99 @@
+"""Exponential moving average of a model's weights, with its length given in samples.
+
+The averaged weights are what gets evaluated and exported. The decay of one step of ``b`` samples is ``0.5 ** (b / half_life)``; early in a run it is
+held down to ``(1 + n) / (10 + n)`` after ``n`` steps, so that the random initial weights are forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """Shadow copy (float32) of every parameter and floating buffer of a model.
+
+    Attributes:
+        shadow: Averaged tensors by name.
+        steps: Updates so far.
+    """
+
+    def __init__(self, model: nn.Module, half_life: float, warm_up: bool = True) -> None:
+        """Start from the model's present weights.
+
+        Args:
+            model: Model whose weights are followed.
+            half_life: Samples after which an old weight counts for half; 0 means no averaging.
+            warm_up: Shorten the average in the first steps.
+        """
+        self.half_life = half_life
+        self.warm_up = warm_up
+        self.steps = 0
+        self.shadow = {name: value.detach().to(torch.float32, copy=True) for name, value in _floating(model)}
+
+    def decay(self, samples: int) -> float:
+        """Share of the old average that stays after a step of ``samples`` samples."""
+        if self.half_life <= 0:
+            return 0.0
+        decay = float(0.5 ** (samples / self.half_life))
+        return min(decay, (1 + self.steps) / (10 + self.steps)) if self.warm_up else decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, samples: int) -> None:
+        """Take one step's weights in.
+
+        Args:
+            model: The model after its optimizer step.
+            samples: Samples that the step consumed over all processes.
+        """
+        rate = 1.0 - self.decay(samples)
+        for name, value in _floating(model):
+            self.shadow[name].lerp_(value.detach().to(torch.float32), rate)
+        self.steps += 1
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Run a block with the averaged weights in the model; the trained ones are put back afterwards, also on errors."""
+        trained = {name: value.detach().clone() for name, value in _floating(model)}
+        self.copy_to(model)
+        try:
+            yield
+        finally:
+            _load(model, trained)
+
+    def copy_to(self, model: nn.Module) -> None:
+        """Overwrite the model's weights with the averaged ones."""
+        _load(model, self.shadow)
+
+    def state(self) -> dict[str, Tensor]:
+        """Averaged tensors by name, for a checkpoint (``steps`` is stored beside them)."""
+        return dict(self.shadow)
+
+    def load(self, state: dict[str, Tensor], steps: int) -> None:
+        """Restore what `state` gave.
+
+        Args:
+            state: Averaged tensors by name.
+            steps: Updates at that time.
+
+        Raises:
+            KeyError: If a followed weight is missing.
+        """
+        for name, value in self.shadow.items():
+            value.copy_(state[name])
+        self.steps = steps
+
+
+def _floating(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            yield name, value
+
+
+@torch.no_grad()
+def _load(model: nn.Module, values: dict[str, Tensor]) -> None:
+    for name, target in _floating(model):
+        target.copy_(values[name])

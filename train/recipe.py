@@ -1,0 +1,157 @@
+"""Recipes: TOML checked by pydantic, with ``key=value`` overrides from the command line.
+
+A recipe says everything that a run depends on; the effective one is saved next to the weights. Unknown keys are refused, and the nearest known key is named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..gen.errors import InputError
+from .tasks.super_resolution_config import SuperResolutionConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class Optimizer(BaseModel):
+    """AdamW and its learning rate over time (in samples)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lr: float = Field(1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(1.0, ge=0)
+    """Largest gradient norm; 0 leaves gradients as they are."""
+    warm_up: int = Field(0, ge=0)
+    hold: float = Field(0.0, ge=0, le=1)
+    floor: float = Field(0.0, ge=0, le=1)
+
+
+class Recipe(BaseModel):
+    """One training run.
+
+    `samples` is the length of the run, `batch` the samples of one forward pass per process, and `accumulate` the forward passes per optimizer step.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    seed: int = Field(0, ge=0)
+    samples: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    accumulate: int = Field(1, ge=1)
+    workers: int = Field(0, ge=0)
+    save_every: int = Field(10_000, ge=1)
+    evaluate_every: int = Field(10_000, ge=0)
+    log_every: int = Field(500, ge=1)
+    keep: int = Field(2, ge=1)
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    output: Path = Path("runs")
+    data: Path = Path("../shared/data")
+    initialise: Path | None = None
+    """Folder of a trained model whose weights the run starts from."""
+    ema_half_life: float = Field(10_000, ge=0)
+    """In samples; 0 exports the trained weights as they are."""
+    optimizer: Optimizer = Optimizer()  # type: ignore[call-arg]
+    task: SuperResolutionConfig
+    card: dict[str, Any] = Field(default_factory=dict)
+    """Licence, attribution and notes that an exported model's card repeats."""
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: File, or the name of a recipe that comes with the package (``ediffsr-x4-small``).
+        overrides: ``dotted.key=value`` with TOML values; a value that is no TOML is taken as a string.
+
+    Returns:
+        The checked recipe.
+
+    Raises:
+        InputError: If the file is missing or no TOML, or a key or value is wrong; the sentence names it.
+    """
+    file = _find(path)
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{file} is not valid TOML: {error}") from error
+    for override in overrides:
+        _apply(table, override)
+    return check_recipe(table, str(file))
+
+
+def check_recipe(table: dict[str, Any], source: str) -> Recipe:
+    """Check a parsed recipe; `source` names it in errors."""
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise InputError(f"{source}: {'; '.join(_sentences(error, table))}") from error
+
+
+def dump_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The effective recipe as plain JSON types; `check_recipe` reads it back."""
+    return recipe.model_dump(mode="json", exclude_none=True)
+
+
+def _find(path: str | Path) -> Path:
+    for candidate in (Path(path), RECIPES / f"{path}.toml", RECIPES / str(path)):
+        if candidate.is_file():
+            return candidate
+    names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+    raise InputError(f"there is no recipe {str(path)!r}; give a TOML file or one of {names}")
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"cannot read the override {override!r}; write key=value, for example samples=1000")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    for name in parents:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise InputError(f"the override {override!r} goes into {name!r}, which is no table")
+    table[last] = value
+
+
+def _sentences(error: ValidationError, table: dict[str, Any]) -> Iterator[str]:
+    for detail in error.errors():
+        place = [part for part in detail["loc"] if not _is_tag(part)]
+        where = ".".join(str(part) for part in place)
+        if detail["type"] != "extra_forbidden":
+            yield f"{where}: {detail['msg'].lower()} (got {detail['input']!r:.60})"
+            continue
+        near = difflib.get_close_matches(str(place[-1]), _known_keys(Recipe), 1, 0.5)
+        yield f"unknown key {where!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _is_tag(part: object) -> bool:
+    # Discriminated unions put the tag of the chosen member into the place.
+    return part in {"raster", "array", "image", "world", "mtf_blur", "noise", "decimate", "quantise", "misregister"}
+
+
+def _known_keys(model: type[BaseModel]) -> list[str]:
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(name)
+        for inner in _models_in(field.annotation):
+            keys.extend(_known_keys(inner))
+    return keys
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _models_in(argument)

@@ -1,0 +1,1 @@
+"""What is trained: each task builds a model, gives losses and evaluates."""

@@ -1,0 +1,50 @@
+"""The part of a recipe that describes training EDiffSR."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...gen.data.degrade import Degradation
+from ...gen.data.sources import Source
+
+
+class HeldOut(BaseModel):
+    """How held-out pictures are scored during training."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sources: list[Source] = Field(default_factory=list)
+    crop: int = Field(128, ge=16)
+    """Side of the centre crop that is scored."""
+    steps: int = Field(10, ge=1)
+    mtf: float = Field(0.3, gt=0, lt=1)
+    """Fixed transfer at the low-resolution Nyquist frequency: evaluation draws nothing."""
+    temperature: float = Field(1.0, ge=0)
+
+
+class SuperResolutionConfig(BaseModel):
+    """Model, diffusion, data and loss of a super-resolution run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["super_resolution"] = "super_resolution"
+    bands: list[str]
+    unit: str = "reflectance"
+    scale: int = Field(4, ge=2, le=16)
+    crop: int = Field(64, ge=16)
+    """Side of a training crop in sharp pixels."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Configuration of `EANet`."""
+    scheduler: dict[str, Any] = Field(default_factory=dict)
+    """Configuration of `MeanRevertingScheduler`."""
+    loss: Literal["state", "noise_l1", "velocity"] = "velocity"
+    """`state` is the published loss; `velocity` is a mean squared error that also trains the first step's prediction."""
+    final_time_share: float = Field(0.0, ge=0, le=1)
+    """Share of the samples that are noised to the very end (t = T), which is where the one-step mean starts."""
+    contrast_floor: float = Field(0.0, ge=0)
+    """Above 0, each sample's loss is divided by (its low picture's local variance + floor^2): plain and busy places then count alike, as they do in PSNR."""
+    degradation: list[Degradation]
+    sources: list[Source]
+    held_out: HeldOut = HeldOut()  # type: ignore[call-arg]
