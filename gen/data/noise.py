@@ -169,7 +169,7 @@ def _normal(hashes: Hash) -> NDArray[np.float32]:
 def _table() -> NDArray[np.float64]:
     """Coefficients of the cubics, ``[4, segments]``, constant first.
 
-    Each meets the distance at which the tail has its probability at four points. These values are rounded to 2^-28, so that the last bit of a
+    Each meets the distance at which the tail has its probability at four points. These values are rounded to 2^-28: the last bit of a
     machine's logarithm has no say. The error of a normal value stays below 1e-8.
     """
     inverse, count = NormalDist().inv_cdf, 1 << _SEGMENT_BITS
