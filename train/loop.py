@@ -116,9 +116,15 @@ class Trainer:
         """Write a checkpoint (main process only)."""
         if not self.accelerator.is_main_process:
             return None
-        tensors = {"model": dict(self.model.state_dict()), "ema": self.ema.state(), "optimizer": optimizer_tensors(self.optimizer.optimizer)}
+        tensors = {
+            "model": dict(self.model.state_dict()),
+            "ema": self.ema.state(),
+            "optimizer": optimizer_tensors(self.optimizer.optimizer),
+        }
         meta = {"ema_steps": self.ema.steps, "seconds": self.seconds, "best": None if self.best == -math.inf else self.best}
-        return save_checkpoint(self.folder / "checkpoints", Snapshot(self.samples, tensors, {**meta, "recipe": dump_recipe(self.recipe)}), self.recipe.keep)
+        return save_checkpoint(
+            self.folder / "checkpoints", Snapshot(self.samples, tensors, {**meta, "recipe": dump_recipe(self.recipe)}), self.recipe.keep
+        )
 
     def evaluate(self) -> dict[str, float]:
         """Score the averaged weights on the held-out data, log it, and export them if they are the best so far (by the figure named ``score``)."""

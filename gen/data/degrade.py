@@ -24,6 +24,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
+from .sensor_model import gaussian_taps, mtf_sigma, separable_filter
+
 Rng = np.random.Generator
 
 
@@ -54,7 +56,8 @@ class MtfBlur(_Step):
         """Blur ``[C, H, W]`` with reflected borders."""
         sigma = mtf_sigma(_draw(self.mtf, rng), self.scale)
         own = math.sqrt(max(sigma**2 - (0.25 if self.scale % 2 == 0 else 0.0), 1e-6))
-        return _separable(image, _gaussian(own))
+        taps = gaussian_taps(own)
+        return separable_filter(image[None], taps, (len(taps) // 2, len(taps) // 2))[0]
 
 
 class Noise(_Step):
@@ -133,29 +136,9 @@ def build_degradation(steps: Sequence[MtfBlur | Noise | Decimate | Quantise | Mi
     return Chain(steps)
 
 
-def mtf_sigma(mtf: float, scale: int) -> float:
-    """Standard deviation, in high-resolution pixels, of the Gaussian whose transfer at frequency ``1 / (2 scale)`` is `mtf`."""
-    return scale * math.sqrt(-2.0 * math.log(mtf)) / math.pi
-
-
 def _draw(bounds: Range, rng: Rng) -> float:
     # Always one draw, so that the later draws do not depend on whether a range is a single value.
     return float(bounds[0] + (bounds[1] - bounds[0]) * rng.random())
-
-
-def _gaussian(sigma: float) -> Tensor:
-    radius = max(1, math.ceil(4.0 * sigma))
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma) ** 2)
-    return (taps / taps.sum()).to(torch.float32)
-
-
-def _separable(image: Tensor, taps: Tensor) -> Tensor:
-    radius = len(taps) // 2
-    bands, mode = image.shape[0], "reflect" if min(image.shape[-2:]) > radius else "replicate"
-    padded = F.pad(image[None], (radius,) * 4, mode=mode)
-    kernel = taps.to(image).expand(bands, 1, -1)
-    rows = F.conv2d(padded, kernel[:, :, :, None], groups=bands)
-    return F.conv2d(rows, kernel[:, :, None, :], groups=bands)[0]
 
 
 def _shift(image: Tensor, length: float, angle: float) -> Tensor:

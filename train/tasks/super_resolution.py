@@ -98,7 +98,9 @@ class SuperResolutionTask:
         time = torch.floor(uniform[:, 0] * final) + 1
         return torch.where(uniform[:, 1] < self.config.final_time_share, torch.full_like(time, float(final)), time).to(torch.float32)
 
-    def _velocity_loss(self, output: Tensor, residual: Tensor, noise: Tensor, time: Tensor, low: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _velocity_loss(
+        self, output: Tensor, residual: Tensor, noise: Tensor, time: Tensor, low: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         spread = self.scheduler.config.max_sigma / 255.0
         weight, std = (value.view(-1, 1, 1, 1).to(residual) for value in self.scheduler.marginal(time))
         share = std / spread

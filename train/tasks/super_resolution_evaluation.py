@@ -119,7 +119,9 @@ def upper_power(image: Tensor, truth: Tensor) -> float:
     return float(power(image) / power(truth))
 
 
-def _centre(pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]], crop: int, scale: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _centre(
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]], crop: int, scale: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     height, width = (min(crop, size) // scale * scale for size in pixels.shape[-2:])
     top, left = (pixels.shape[-2] - height) // 2, (pixels.shape[-1] - width) // 2
     return np.ascontiguousarray(pixels[:, top : top + height, left : left + width])
