@@ -1,4 +1,7 @@
-"""Small pretrained models that ship with the package, each with its card, and the format of a model folder. Names are imported when first asked for."""
+"""Small pretrained models that ship with the package, each with its card, and the format of a model folder.
+
+Names are imported when they are first asked for.
+"""
 
 from __future__ import annotations
 

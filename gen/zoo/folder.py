@@ -148,7 +148,7 @@ def load_weights(folder: Path, expected: nn.Module) -> dict[str, Tensor]:
 
 
 def model_digest(folder: Path) -> str:
-    """Short digest of a model's weights: the first 12 hexadecimal digits of a sha256 over all safetensors, with their places in the folder."""
+    """Short digest of a model's weights: the first 12 hexadecimal digits of a sha256 over all safetensors and their names."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*.safetensors")):
         digest.update(path.relative_to(folder).as_posix().encode())
@@ -161,7 +161,8 @@ def _compare(path: Path, stored: Mapping[str, Tensor], wanted: Mapping[str, Tens
     missing, unexpected = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
     if missing or unexpected:
         parts = [f"{len(keys)} {word} ({_list(keys)})" for word, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
-        raise InputError(f"the weights {path} do not fit their config: keys {' and '.join(parts)}; take the config that was saved with them")
+        found = " and ".join(parts)
+        raise InputError(f"the weights {path} do not fit their config: keys {found}; take the config that was saved with them")
     wrong = [
         f"{key} is {tuple(stored[key].shape)} instead of {tuple(wanted[key].shape)}"
         for key in sorted(wanted)
@@ -189,6 +190,8 @@ def _write_component(folder: Path, component: Any, half: bool) -> None:
             raise InputError(f"the weight {key} is not finite or too large for half precision; train again, or store full precision")
         tensors[key] = dense
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    # safetensors writes for the owner alone; a model is as readable as the files beside it.
+    (folder / WEIGHTS).chmod((folder / component.config_name).stat().st_mode)
 
 
 def _replace(folder: Path, partial: Path) -> None:

@@ -41,7 +41,7 @@ def resolve_model(name: str | Path, *, allow_download: bool = False) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / INDEX).is_file():
-            raise InputError(f"the folder {path} has no {INDEX}; give a model folder in diffusers layout, as `earthgen train` and `convert` write it")
+            raise InputError(f"the folder {path} has no {INDEX}; give a model folder as `earthgen train` and `convert` write it")
         return path
     if path.exists():
         raise InputError(f"the model {path} is a file, not a folder; published weight files are turned into folders by `earthgen convert`")
