@@ -1,7 +1,8 @@
 """Does the sharp picture, seen again by the sensor, give the picture it was made from? No truth is needed.
 
-`sensor_error` uses our declared sensor model (Gaussian MTF blur and decimation); `reflectance`, `spectral` and `spatial` follow the definitions of opensr-test
-(v1.3.2): bilinear antialiased reduction, a 16 px border cut, mean absolute difference, mean spectral angle in degrees, and the length of the shift found by phase correlation.
+`sensor_error` uses our declared sensor model (Gaussian MTF blur and decimation); `reflectance`, `spectral` and `spatial` follow the
+definitions of opensr-test (v1.3.2): bilinear antialiased reduction, a 16 px border cut, mean absolute difference, mean spectral angle in
+degrees, and the length of the shift found by phase correlation.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ def scale_between(high: Tensor, low: Tensor) -> int:
     """
     factor = high.shape[-1] // max(1, low.shape[-1])
     if factor < 1 or tuple(high.shape) != (*low.shape[:2], low.shape[-2] * factor, low.shape[-1] * factor):
-        raise InputError(f"a high picture of shape {tuple(high.shape)} does not cover a low one of {tuple(low.shape)} by a whole factor with the same bands; crop both to the same ground")
+        raise InputError(
+            f"a high picture of shape {tuple(high.shape)} does not cover a low one of {tuple(low.shape)} by a whole factor "
+            "with the same bands; crop both to the same ground"
+        )
     return factor
 
 

@@ -83,7 +83,7 @@ def evaluate_pairs(
     """Run the method and the baselines over the pairs and score them.
 
     Args:
-        predict: Turns a low picture (the pair's kind) into a high one, or into a pipeline's output with ``.images``; or several such by name.
+        predict: Turns a low picture (the pair's kind) into a high one, or into a pipeline's output with ``.images``; or several by name.
         pairs: The pairs; taken one at a time, only figures are kept.
         options: The protocol.
         name: Name of the method in the report, if there is one only.
@@ -126,7 +126,10 @@ class _Figures:
         low, truth = as_batch(pair.low), as_batch(pair.high)
         common = (scale_between(truth, low), band_names(pair.high))
         if self.common is not None and common != self.common:
-            raise InputError(f"pair {pair.name} is x{common[0]} with bands {', '.join(common[1])}, the first is x{self.common[0]} with {', '.join(self.common[1])}; evaluate them apart")
+            raise InputError(
+                f"pair {pair.name} is x{common[0]} with bands {', '.join(common[1])}, the first is x{self.common[0]} "
+                f"with {', '.join(self.common[1])}; evaluate them apart"
+            )
         self.common = common
         scale, names = common
         mask = valid_mask(truth, *outputs.values()) & _enlarged(valid_mask(low), scale)

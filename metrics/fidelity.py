@@ -1,6 +1,7 @@
 """Pixel-wise and structural fidelity to a truth: RMSE, PSNR, SSIM, and LPIPS where local weights are given.
 
-Each function returns one figure per image; masked pixels have no influence. PSNR and SSIM are torchmetrics', to which only the masks are added.
+Each function returns one figure per image; masked pixels have no influence. PSNR and SSIM are torchmetrics', to which only the masks are
+added.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ class Lpips:
         """
         path = Path(weights)
         if not path.is_file():
-            raise InputError(f"no LPIPS weights at {path}; give a local .safetensors file of torchmetrics' LPIPS network, or leave LPIPS out")
+            raise InputError(
+                f"no LPIPS weights at {path}; give a local .safetensors file of torchmetrics' LPIPS network, or leave LPIPS out"
+            )
         self._network = _lpips_network(net)
         self.name = f"{net}, weights sha256 {_digest(path)}"
         from safetensors import SafetensorError
@@ -121,7 +124,9 @@ class Lpips:
         try:
             self._network.load_state_dict(load_file(path), strict=True)
         except (RuntimeError, SafetensorError, OSError) as error:
-            raise InputError(f"{path} does not fit LPIPS with the {net} trunk: {str(error).splitlines()[0]}; expected the state of torchmetrics' network") from error
+            raise InputError(
+                f"{path} does not fit LPIPS with the {net} trunk: {str(error).splitlines()[0]}; expected the state of torchmetrics' network"
+            ) from error
 
     @torch.inference_mode()
     def __call__(self, image: Tensor, truth: Tensor) -> Tensor:

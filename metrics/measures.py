@@ -7,79 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-from torch import Tensor
-
-from ..gen.data.sensor_model import SensorModel
 from ..gen.errors import InputError
-from .consistency import SensorError, Triple, opensr_triple, sensor_error
-from .fidelity import Lpips, psnr, rmse, ssim
-from .pixels import rgb_indices, select_bands, without_border
+from .fidelity import psnr, rmse, ssim
+from .pixels import rgb_indices
 from .protocol import Better
+from .sample import Sample
 from .spectral import ergas, sam
 from .spectrum import band_power_ratio
-from .synthesis import Correctness, Distance, correctness
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One picture to be scored.
-
-    Attributes:
-        image: The method's picture ``[1, C, H, W]``, physical units, NaN = nodata.
-        truth: ``[1, C, H, W]``.
-        low: ``[1, C, h, w]``.
-        mask: Pixels that count, boolean ``[1, H, W]``, the same for all methods.
-        names: Names of the C bands.
-        bands: Bands of the fidelity figures: ``all``, ``RGB``, ``Y`` or names.
-        data_range: Distance between the smallest and largest value.
-        border: High-resolution pixels left out along each edge.
-        sensor: The declared sensor model, or None where there is none (real pairs).
-        lpips: The network, or None.
-    """
-
-    image: Tensor
-    truth: Tensor
-    low: Tensor
-    mask: Tensor
-    names: tuple[str, ...]
-    bands: str | tuple[str, ...]
-    data_range: float
-    border: int
-    sensor: SensorModel | None = None
-    lpips: Lpips | None = None
-
-    @property
-    def scale(self) -> int:
-        """Whole factor between the grids."""
-        return self.image.shape[-1] // self.low.shape[-1]
-
-    @cached_property
-    def cut(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Image, truth and mask without the border, all bands."""
-        return tuple(without_border(part, self.border) for part in (self.image, self.truth, self.mask))  # type: ignore[return-value]
-
-    @cached_property
-    def chosen(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Image, truth and mask without the border, in the bands of the fidelity figures."""
-        image, truth, mask = self.cut
-        return select_bands(image, self.names, self.bands)[0], select_bands(truth, self.names, self.bands)[0], mask
-
-    @cached_property
-    def seen_again(self) -> SensorError | None:
-        """Error against the low picture under the declared sensor model."""
-        return sensor_error(self.image, self.low, self.sensor) if self.sensor else None
-
-    @cached_property
-    def triple(self) -> Triple:
-        """The consistency triple of opensr-test."""
-        return opensr_triple(self.image, self.low, rgb=rgb_indices(self.names))
-
-    @cached_property
-    def correctness(self) -> dict[Distance, Correctness]:
-        """Synthesis and its correctness under both distances."""
-        return {"nd": correctness(self.image, self.truth, self.low, distance="nd"), "l1": correctness(self.image, self.truth, self.low, distance="l1")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +92,35 @@ _OPENSR = "opensr-test 1.3.2 definition, 16 px border"
 MEASURES: dict[str, Measure] = {
     m.name: m
     for m in (
-        Measure(name="PSNR", definition="10 log10(range^2 / MSE), MSE over bands and pixels", compute=_psnr, unit="dB", better="higher", chosen_bands=True, ranged=True, digits=2),
-        Measure(name="SSIM", definition="Gaussian window 11x11, sigma 1.5, K 0.01 0.03, whole windows", compute=_ssim, better="higher", chosen_bands=True, ranged=True),
-        Measure(name="RMSE", definition="root mean square error over bands and pixels", compute=_rmse, better="lower", chosen_bands=True, digits=5),
-        Measure(name="SAM", definition="mean spectral angle; zero vectors left out", compute=_sam, unit="degrees", better="lower", digits=3),
+        Measure(
+            name="PSNR",
+            definition="10 log10(range^2 / MSE), MSE over bands and pixels",
+            compute=_psnr,
+            unit="dB",
+            better="higher",
+            chosen_bands=True,
+            ranged=True,
+            digits=2,
+        ),
+        Measure(
+            name="SSIM",
+            definition="Gaussian window 11x11, sigma 1.5, K 0.01 0.03, whole windows",
+            compute=_ssim,
+            better="higher",
+            chosen_bands=True,
+            ranged=True,
+        ),
+        Measure(
+            name="RMSE",
+            definition="root mean square error over bands and pixels",
+            compute=_rmse,
+            better="lower",
+            chosen_bands=True,
+            digits=5,
+        ),
+        Measure(
+            name="SAM", definition="mean spectral angle; zero vectors left out", compute=_sam, unit="degrees", better="lower", digits=3
+        ),
         Measure(name="ERGAS", definition="100/scale sqrt(mean_b(MSE_b / mean_b^2))", compute=_ergas, better="lower", digits=3),
         Measure(
             name="power ratio",
@@ -170,13 +130,56 @@ MEASURES: dict[str, Measure] = {
             chosen_bands=True,
             digits=3,
         ),
-        Measure(name="LPIPS", definition="learned perceptual distance, bands red green blue, clipped to 0-1", compute=_lpips, better="lower", ranged=True),
-        Measure(name="sensor error", definition="mean |A(image) - low|, A the declared sensor model", compute=_seen_mean, better="lower", digits=5),
-        Measure(name="largest sensor error", definition="max |A(image) - low|, A the declared sensor model", compute=_seen_largest, better="lower", digits=5),
-        Measure(name="reflectance", definition=f"mean |bilinear antialiased reduction - low|, {_OPENSR}", compute=lambda s: float(s.triple.reflectance[0]), better="lower", digits=5),
-        Measure(name="spectral", definition=f"mean spectral angle to low, {_OPENSR}", compute=lambda s: float(s.triple.spectral[0]), unit="degrees", better="lower", digits=3),
-        Measure(name="spatial", definition=f"shift against low by phase correlation, {_OPENSR}", compute=lambda s: float(s.triple.spatial[0]), unit="low px", better="lower", digits=3),
-        Measure(name="synthesis", definition=f"L1 to bilinear low after harmonising, {_OPENSR}", compute=lambda s: float(s.correctness["nd"].synthesis[0]), digits=5),
+        Measure(
+            name="LPIPS",
+            definition="learned perceptual distance, bands red green blue, clipped to 0-1",
+            compute=_lpips,
+            better="lower",
+            ranged=True,
+        ),
+        Measure(
+            name="sensor error",
+            definition="mean |A(image) - low|, A the declared sensor model",
+            compute=_seen_mean,
+            better="lower",
+            digits=5,
+        ),
+        Measure(
+            name="largest sensor error",
+            definition="max |A(image) - low|, A the declared sensor model",
+            compute=_seen_largest,
+            better="lower",
+            digits=5,
+        ),
+        Measure(
+            name="reflectance",
+            definition=f"mean |bilinear antialiased reduction - low|, {_OPENSR}",
+            compute=lambda s: float(s.triple.reflectance[0]),
+            better="lower",
+            digits=5,
+        ),
+        Measure(
+            name="spectral",
+            definition=f"mean spectral angle to low, {_OPENSR}",
+            compute=lambda s: float(s.triple.spectral[0]),
+            unit="degrees",
+            better="lower",
+            digits=3,
+        ),
+        Measure(
+            name="spatial",
+            definition=f"shift against low by phase correlation, {_OPENSR}",
+            compute=lambda s: float(s.triple.spatial[0]),
+            unit="low px",
+            better="lower",
+            digits=3,
+        ),
+        Measure(
+            name="synthesis",
+            definition=f"L1 to bilinear low after harmonising, {_OPENSR}",
+            compute=lambda s: float(s.correctness["nd"].synthesis[0]),
+            digits=5,
+        ),
         *(
             Measure(
                 name=f"{share} ({distance})",
@@ -190,24 +193,44 @@ MEASURES: dict[str, Measure] = {
         ),
     )
 }
-STANDARD = ("PSNR", "SSIM", "SAM", "ERGAS", "power ratio", "sensor error", "largest sensor error", "reflectance", "spectral", "spatial", "synthesis")
-OPENSR = tuple(name for name in MEASURES if name.split()[0] in {"reflectance", "spectral", "spatial", "synthesis", "hallucination", "omission", "improvement"})
+STANDARD = (
+    "PSNR",
+    "SSIM",
+    "SAM",
+    "ERGAS",
+    "power ratio",
+    "sensor error",
+    "largest sensor error",
+    "reflectance",
+    "spectral",
+    "spatial",
+    "synthesis",
+)
+OPENSR = tuple(
+    name
+    for name in MEASURES
+    if name.split()[0] in {"reflectance", "spectral", "spatial", "synthesis", "hallucination", "omission", "improvement"}
+)
+
+GROUPS = {"standard": STANDARD, "opensr": OPENSR}
 
 
 def measures_named(names: Sequence[str]) -> list[Measure]:
     """Look figures up by name.
 
     Args:
-        names: Names as in `MEASURES`, in any case.
+        names: Names as in `MEASURES` in any case, with spaces or dashes, or names of `GROUPS`.
 
     Returns:
-        The figures in the same order.
+        The figures in the same order, each once.
 
     Raises:
         InputError: If a name is unknown.
     """
-    lower = {name.lower(): measure for name, measure in MEASURES.items()}
-    unknown = [name for name in names if name.lower() not in lower]
+    lower = {name.lower(): [measure] for name, measure in MEASURES.items()}
+    lower |= {group: [MEASURES[name] for name in members] for group, members in GROUPS.items()}
+    keys = [" ".join(name.lower().replace("-", " ").replace("_", " ").split()) for name in names]
+    unknown = [name for name, key in zip(names, keys, strict=True) if key not in lower]
     if unknown:
-        raise InputError(f"unknown metric {', '.join(unknown)}; choose from {', '.join(MEASURES)}")
-    return [lower[name.lower()] for name in names]
+        raise InputError(f"unknown metric {', '.join(unknown)}; choose from {', '.join([*MEASURES, *GROUPS])}")
+    return list({measure.name: measure for key in keys for measure in lower[key]}.values())

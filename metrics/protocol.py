@@ -1,7 +1,7 @@
 """A number and the protocol under which it was measured; tables that refuse to mix protocols.
 
-A score is the mean of one figure per image, with a confidence interval by the percentile bootstrap over images (Efron 1979): images are drawn with
-replacement, pixels are not, since the pixels of one image are not independent.
+A score is the mean of one figure per image, with a confidence interval by the percentile bootstrap over images (Efron 1979): images are
+drawn with replacement, pixels are not, since the pixels of one image are not independent.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Setting:
         border: High-resolution pixels left out along each edge.
         images: Digest of names and contents of the pairs, so that tables of different sets differ.
         pixels: Rule by which pixels count.
+        baselines: How the trivial baselines are made.
     """
 
     scale: int
@@ -36,6 +37,7 @@ class Setting:
     border: int
     images: str
     pixels: str = "finite in every band of truth, low picture and every method's output"
+    baselines: str = "nearest repeats pixels; bicubic is Keys' with a = -0.75 and half-pixel centres"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,9 @@ class Score:
         }
 
 
-def bootstrap_interval(values: Sequence[float], *, confidence: float = 0.95, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, float] | None:
+def bootstrap_interval(
+    values: Sequence[float], *, confidence: float = 0.95, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float] | None:
     """Percentile bootstrap interval of the mean.
 
     Args:
@@ -154,11 +158,17 @@ def require_one_protocol(rows: Mapping[str, Mapping[str, Score]]) -> Setting:
         for metric, score in scores.items():
             first_method, first = columns.setdefault(metric, (method, score))
             if score.protocol != first.protocol:
-                raise InputError(f"{metric} of {method} and of {first_method} {_difference(score.protocol, first.protocol)}; show them in two tables")
+                raise InputError(
+                    f"{metric} of {method} and of {first_method} {_difference(score.protocol, first.protocol)}; show them in two tables"
+                )
             if len(score.each) != len(first.each):
-                raise InputError(f"{metric} of {method} has {len(score.each)} images, that of {first_method} {len(first.each)}; measure both on the same images")
+                raise InputError(
+                    f"{metric} of {method} has {len(score.each)} images, that of {first_method} {len(first.each)}; "
+                    "measure both on the same images"
+                )
             if setting is not None and score.protocol.setting != setting:
-                raise InputError(f"the columns of one table differ in setting: {_difference_of_settings(score.protocol.setting, setting)}; show them in two tables")
+                differences = _difference_of_settings(score.protocol.setting, setting)
+                raise InputError(f"the columns of one table differ in setting: {differences}; show them in two tables")
             setting = score.protocol.setting
     if setting is None:
         raise InputError("the table has no score; give at least one method with one metric")
@@ -166,7 +176,9 @@ def require_one_protocol(rows: Mapping[str, Mapping[str, Score]]) -> Setting:
 
 
 def _difference(ours: Protocol, other: Protocol) -> str:
-    names = [name for name in ("metric", "definition", "unit", "better", "bands", "data_range") if getattr(ours, name) != getattr(other, name)]
+    names = [
+        name for name in ("metric", "definition", "unit", "better", "bands", "data_range") if getattr(ours, name) != getattr(other, name)
+    ]
     if not names:
         return "have different settings: " + _difference_of_settings(ours.setting, other.setting)
     return "have different protocols: " + "; ".join(f"{name} is {getattr(ours, name)!r} and {getattr(other, name)!r}" for name in names)

@@ -1,23 +1,31 @@
-"""Sub-pixel displacement between two pictures, by phase correlation with a locally up-sampled Fourier transform (Guizar-Sicairos, Thurman and Fienup 2008)."""
+"""Sub-pixel displacement between two pictures.
+
+Phase correlation, whose peak is refined by a Fourier transform up-sampled around it (Guizar-Sicairos, Thurman and Fienup 2008).
+"""
 
 from __future__ import annotations
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .pixels import check_same_shape, combined_mask
 
 REFINEMENT = 100
+FADE = 3
 # Noise alone decides the phase of frequencies this far under the strongest one.
 _FLOOR = 1e-6
 
 
-def displacement(image: Tensor, reference: Tensor, *, mask: Tensor | None = None, refinement: int = REFINEMENT, limit: float = math.inf) -> Tensor:
+def displacement(
+    image: Tensor, reference: Tensor, *, mask: Tensor | None = None, refinement: int = REFINEMENT, limit: float = math.inf
+) -> Tensor:
     """How far the image lies below and to the right of the reference.
 
-    Bands are averaged; invalid pixels are set to the mean of the valid ones and the whole is tapered by a Hann window, so that neither has a say.
+    Bands are averaged; the whole is tapered by a Hann window and faded towards invalid pixels: neither the borders nor the outline of
+    a hole, which do not move with the picture, have a say.
 
     Args:
         image: ``[B, C, H, W]``, NaN = nodata.
@@ -41,9 +49,19 @@ def displacement(image: Tensor, reference: Tensor, *, mask: Tensor | None = None
 def _prepared(picture: Tensor, keep: Tensor) -> Tensor:
     """One tapered band of mean 0, ``[H, W]``."""
     grey = picture.nan_to_num(0.0).mean(dim=0)
-    grey = torch.where(keep, grey - grey[keep].mean(), 0.0)
+    grey = torch.where(keep, grey - grey[keep].mean(), 0.0) * _faded(keep)
     window = [torch.hann_window(size + 2, periodic=False, dtype=torch.float64, device=grey.device)[1:-1] for size in grey.shape]
     return grey * window[0][:, None] * window[1]
+
+
+def _faded(keep: Tensor) -> Tensor:
+    """1 far from holes, 0 inside them, smooth between, ``[H, W]``."""
+    if bool(keep.all()):
+        return torch.ones_like(keep, dtype=torch.float64)
+    hole = F.max_pool2d((~keep).double()[None, None], 4 * FADE + 1, stride=1, padding=2 * FADE)
+    for _ in range(2):
+        hole = F.avg_pool2d(hole, 2 * FADE + 1, stride=1, padding=FADE, count_include_pad=False)
+    return 1.0 - hole[0, 0]
 
 
 def _displacement(a: Tensor, b: Tensor, refinement: int) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ..gen.data.atomic import write_json
 from .measures import MEASURES
-from .protocol import Score, Setting, mean_score, require_one_protocol
+from .protocol import Protocol, Score, Setting, mean_score, require_one_protocol
 
 BASELINES = ("nearest", "bicubic")
 
@@ -74,7 +74,9 @@ class Report:
             "interval": "percentile bootstrap over images",
             "images": list(self.images),
             "scores": {method: {name: score.to_dict() for name, score in scores.items()} for method, scores in self.methods.items()},
-            "gain_over_bicubic": {m: {name: self.gain(m, name).to_dict() for name in self.metrics} for m in own} if "bicubic" in self.methods else {},
+            "gain_over_bicubic": {m: {name: self.gain(m, name).to_dict() for name in self.metrics} for m in own}
+            if "bicubic" in self.methods
+            else {},
             "seconds_per_image": dict(self.seconds),
             "notes": list(self.notes),
         }
@@ -88,33 +90,40 @@ class Report:
         write_json(Path(path), self.to_dict())
 
     def table(self) -> Table:
-        """A table for the terminal: a row per method, a column per metric, best value in bold, the protocol as caption."""
+        """A table for the terminal: a row per metric, a column per method, best value in bold, the protocol as caption."""
         table = Table(title=self.title, caption=self.protocol_text(), caption_justify="left", title_justify="left")
-        table.add_column("method")
-        shown = [name for name in self.metrics if any(math.isfinite(scores[name].value) for scores in self.methods.values() if name in scores)]
-        for name in shown:
-            table.add_column(_heading(next(scores[name] for scores in self.methods.values() if name in scores)), justify="right")
-        best = {name: self._best(name) for name in shown}
-        for method, scores in self.methods.items():
-            cells = [_cell(scores[name], bold=method in best[name]) if name in scores else "" for name in shown]
-            table.add_row(method, *cells)
+        table.add_column("metric")
+        for method in self.methods:
+            table.add_column(method, justify="right")
+        for metric in self.metrics:
+            if not self._column(metric):
+                continue
+            best = self._best(metric)
+            row = [(scores.get(metric), method in best) for method, scores in self.methods.items()]
+            table.add_row(_heading(self._column(metric)[0]), *(_cell(score, bold=bold) if score else "" for score, bold in row))
         return table
 
     def protocol_text(self) -> str:
         """The protocol in a few sentences."""
         setting = self.setting
         first = next(iter(next(iter(self.methods.values())).values()))
-        ranged = next((s.protocol for scores in self.methods.values() for s in scores.values() if s.protocol.data_range is not None), None)
         lines = [
-            f"n = {len(self.images)} images (digest {setting.images}), x{setting.scale}, border {setting.border} px cut. Low pictures: {setting.degradation}.",
-            f"PSNR and SSIM on {ranged.bands}, data range {ranged.data_range:g}." if ranged else "",
-            f"Pixels: {setting.pixels}. In brackets: {first.confidence:.0%} bootstrap interval over images.",
+            f"n = {len(self.images)} images (digest {setting.images}), x{setting.scale}, border {setting.border} px cut. "
+            f"Low pictures: {setting.degradation}.",
+            f"Pixels: {setting.pixels}. Baselines: {setting.baselines}.",
+            f"In brackets: {first.confidence:.0%} bootstrap interval over images.",
+            *(_words(scores[0].protocol) for name in self.metrics if (scores := self._column(name))),
             *self.notes,
         ]
         return "\n".join(line for line in lines if line)
 
+    def _column(self, metric: str) -> list[Score]:
+        """The scores of a metric that is defined for at least one method."""
+        scores = [row[metric] for row in self.methods.values() if metric in row]
+        return scores if any(not math.isnan(score.value) for score in scores) else []
+
     def _best(self, metric: str) -> set[str]:
-        scores = {method: row[metric] for method, row in self.methods.items() if metric in row and math.isfinite(row[metric].value)}
+        scores = {method: row[metric] for method, row in self.methods.items() if metric in row and not math.isnan(row[metric].value)}
         better = next(iter(scores.values())).protocol.better
         if better == "none":
             return set()
@@ -125,7 +134,12 @@ class Report:
 def _heading(score: Score) -> str:
     protocol = score.protocol
     arrow = {"higher": " ↑", "lower": " ↓", "one": " →1", "none": ""}[protocol.better]
-    return f"{protocol.metric}{arrow}" + (f"\n{protocol.unit}" if protocol.unit else "")
+    return f"{protocol.metric}{arrow}" + (f"\n[dim]{protocol.unit}[/dim]" if protocol.unit else "")
+
+
+def _words(protocol: Protocol) -> str:
+    ranged = f"; range {protocol.data_range:g}" if protocol.data_range is not None else ""
+    return f"{protocol.metric}: {protocol.definition}; bands {protocol.bands}{ranged}."
 
 
 def _cell(score: Score, *, bold: bool) -> str:
@@ -135,4 +149,5 @@ def _cell(score: Score, *, bold: bool) -> str:
     digits = measure.digits if measure else 4
     text = f"{score.value:.{digits}f}"
     text = f"[bold]{text}[/bold]" if bold else text
-    return text + (f"\n[dim]({score.interval[0]:.{digits}f}, {score.interval[1]:.{digits}f})[/dim]" if score.interval else "")
+    text += f"\n[dim]({score.interval[0]:.{digits}f}, {score.interval[1]:.{digits}f})[/dim]" if score.interval else ""
+    return text + (f"\n[dim]n = {score.n}[/dim]" if score.n != len(score.each) else "")

@@ -1,7 +1,8 @@
 """Fidelity of spectra: spectral angle (SAM) and ERGAS, over valid pixels.
 
-SAM: mean over pixels of the angle between the two band vectors (Yuhas, Goetz and Boardman 1992), in degrees. ERGAS: ``100 / ratio * sqrt(mean_b(MSE_b / mean_b^2))``
-(Wald 2002). Pixels with a zero vector have no angle and count neither in the sum nor in the number.
+SAM: mean over pixels of the angle between the two band vectors (Yuhas, Goetz and Boardman 1992), in degrees. ERGAS:
+``100 / ratio * sqrt(mean_b(MSE_b / mean_b^2))`` (Wald 2002). Pixels with a zero vector have no angle and count neither in the sum nor in
+the number.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from .pixels import combined_mask
 def spectral_angles(image: Tensor, truth: Tensor) -> Tensor:
     """Angle between band vectors.
 
-    The form ``2 atan2(|u - v|, |u + v|)`` of unit vectors (Kahan) keeps full precision near 0, where the arc cosine loses half of the digits.
+    The form ``2 atan2(|u - v|, |u + v|)`` of unit vectors (Kahan) keeps full precision near 0, where the arc cosine loses half of the
+    digits.
 
     Args:
         image: ``[B, C, H, W]``.

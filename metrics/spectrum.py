@@ -1,7 +1,7 @@
 """Power spectra over rings of radial frequency, and their ratio to the truth's: how much detail there is, whether right or wrong.
 
-Welch's method: Hann-windowed, half-overlapping square blocks, each without its band means; only blocks without invalid pixels count, so that nodata has no influence.
-Frequencies are in cycles per pixel; 0.5 is the Nyquist frequency.
+Welch's method: Hann-windowed, half-overlapping square blocks, each without its band means; only blocks without invalid pixels count, so
+that nodata has no influence. Frequencies are in cycles per pixel; 0.5 is the Nyquist frequency.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def power_spectrum(image: Tensor, *, block: int = BLOCK, mask: Tensor | None = N
         mask: Boolean ``[B, H, W]``; None = every finite pixel.
 
     Returns:
-        ``[B, C, block, block]`` in squared units of the picture, frequencies in the order of ``torch.fft.fftfreq``; NaN for an image without a whole valid block.
+        ``[B, C, block, block]`` in squared units of the picture, frequencies in the order of ``torch.fft.fftfreq``; NaN for an image
+        without a whole valid block.
     """
     valid = combined_mask(image, image, mask)
     side = min(block, *image.shape[-2:])
@@ -68,7 +69,8 @@ def ring_power(spectrum: Tensor, rings: int = 16) -> tuple[Tensor, Tensor]:
         rings: Number of rings.
 
     Returns:
-        Ring centres in cycles per pixel ``[rings]`` and mean power ``[..., rings]`` (NaN for an empty ring). Frequency 0 and the corners beyond 0.5 are left out.
+        Ring centres in cycles per pixel ``[rings]`` and mean power ``[..., rings]`` (NaN for an empty ring). Frequency 0 and the corners
+        beyond 0.5 are left out.
     """
     radius = radial_frequency(spectrum.shape[-1]).to(spectrum.device)
     # The small excess keeps exactly 0.5 in the last ring.
@@ -99,7 +101,9 @@ def ring_ratio(image: Tensor, truth: Tensor, *, rings: int = 16, block: int = BL
     return ours / theirs
 
 
-def band_power_ratio(image: Tensor, truth: Tensor, *, band: tuple[float, float] = UPPER_HALF, block: int = BLOCK, mask: Tensor | None = None) -> Tensor:
+def band_power_ratio(
+    image: Tensor, truth: Tensor, *, band: tuple[float, float] = UPPER_HALF, block: int = BLOCK, mask: Tensor | None = None
+) -> Tensor:
     """Power of the picture over that of the truth inside a band of radial frequencies, summed over picture bands.
 
     Args:

@@ -1,9 +1,10 @@
 """How much was added, and was it right? Synthesis, hallucination, omission and improvement as opensr-test (v1.3.2) defines them.
 
-The sharp picture is first harmonised with the truth: its histogram is matched band by band and a shift of whole pixels is taken back. Then, with distances
-``d_ref = d(low up, truth)``, ``d_im = d(sharp, truth) / d_ref`` and ``d_om = d(sharp, low up) / d_ref``, over the pixels in which something changes:
-``H = d_im + d_om - 1``, ``I = d_im + d_om (1 - exp(-lambda H))``, ``O = d_om + d_im (1 - exp(-lambda H))``, ``Ha = exp(-lambda d_im d_om)``; the three shares are the
-soft minimum over (I, O, Ha), and sum to 1. The ranking of methods depends on the distance: publish at least two.
+The sharp picture is first harmonised with the truth: its histogram is matched band by band and a shift of whole pixels is taken back.
+Then, with distances ``d_ref = d(low up, truth)``, ``d_im = d(sharp, truth) / d_ref`` and ``d_om = d(sharp, low up) / d_ref``, over the
+pixels in which something changes: ``H = d_im + d_om - 1``, ``I = d_im + d_om (1 - exp(-lambda H))``,
+``O = d_om + d_im (1 - exp(-lambda H))``, ``Ha = exp(-lambda d_im d_om)``; the three shares are the soft minimum over (I, O, Ha), and sum
+to 1. The ranking of methods depends on the distance: publish at least two.
 """
 
 from __future__ import annotations
