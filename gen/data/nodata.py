@@ -21,16 +21,16 @@ def valid_pixels(image: Tensor) -> Tensor:
 def fill_holes(image: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     """Fill pixels without data from their surroundings.
 
-    In each of `reach` rounds, a hole's pixels that touch a known one (8 neighbours) become the mean of the known ones. So a filled value depends on
-    pixels at most `reach` away, and windows that overlap by that agree on it bit for bit. Beyond a window's edge nothing is known.
+    In each of `reach` rounds, a hole's pixels that touch a known one (8 neighbours) become the mean of the known ones. So a filled value
+    depends on pixels at most `reach` away: windows that overlap by that agree on it bit for bit. Beyond a window's edge nothing is known.
 
     Args:
         image: ``[B, C, H, W]`` floats; NaN and infinities mark holes, in any band.
         reach: Rounds, at least 0. What is farther than this from any data becomes 0.
 
     Returns:
-        The picture, finite everywhere, with valid pixels unchanged bit for bit (the argument itself where there is no hole), and the mask of
-        valid pixels, ``[B, H, W]`` bool.
+        The picture, finite everywhere, with valid pixels unchanged bit for bit (the argument itself where there is no hole), and the mask
+        of valid pixels, ``[B, H, W]`` bool.
     """
     valid = valid_pixels(image)
     if bool(valid.all()):
