@@ -1,6 +1,7 @@
 """Files that are either whole or not there.
 
-A file is written under a temporary name in the same folder, synced to the disk and renamed onto its target: a reader, or a crash at any moment, finds the old file or the new one, never a part.
+A file is written under a temporary name in the same folder, synced to the disk and renamed onto its target: a reader, or a crash at any
+moment, finds the old file or the new one, never a part.
 """
 
 from __future__ import annotations
