@@ -54,10 +54,15 @@ class MtfBlur(_Step):
 
     def __call__(self, image: Tensor, rng: Rng) -> Tensor:
         """Blur ``[C, H, W]`` with reflected borders."""
-        sigma = mtf_sigma(_draw(self.mtf, rng), self.scale)
-        own = math.sqrt(max(sigma**2 - (0.25 if self.scale % 2 == 0 else 0.0), 1e-6))
-        taps = gaussian_taps(own)
-        return separable_filter(image[None], taps, (len(taps) // 2, len(taps) // 2))[0]
+        taps = gaussian_taps(self._sigma(_draw(self.mtf, rng)))
+        # As many taps as the widest blur of the range needs: a new filter length costs the CPU's convolution 20 ms of preparation.
+        longest = len(gaussian_taps(self._sigma(self.mtf[0])))
+        taps = F.pad(taps, [(longest - len(taps)) // 2] * 2)
+        return separable_filter(image[None], taps, (longest // 2, longest // 2))[0]
+
+    def _sigma(self, mtf: float) -> float:
+        own = 0.25 if self.scale % 2 == 0 else 0.0
+        return math.sqrt(max(mtf_sigma(mtf, self.scale) ** 2 - own, 1e-6))
 
 
 class Noise(_Step):
