@@ -1,0 +1,306 @@
+"""Super-resolution by EDiffSR's mean-reverting diffusion (Xiao et al. 2024): a picture in, a sharper one with its doubts out.
+
+What differs from the published code: any bands in physical units, seeds, few-step samplers, agreement with the sensor by back-projection,
+ensembles, nodata, georeference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from torch import Tensor
+
+from ..gen.data.sensor_model import SensorModel
+from ..gen.data.tags import provenance
+from ..gen.errors import InputError
+from ..gen.models.eanet import EANet
+from ..gen.schedulers.mean_reverting import MeanRevertingScheduler
+from ..gen.zoo.card import read_card
+from ..gen.zoo.folder import load_weights, model_digest, read_config, read_index, write_model_folder
+from ..gen.zoo.names import resolve_model
+from .noise_sources import noise_sources
+from .pictures import OutputType, Picture, check_output_type, read_pictures
+from .upscaling import Consistency, OnStep, Reduce, Upscaler, UpscaleSettings
+
+Progress = Callable[[int, int], None]
+StepCallback = Callable[["SuperResolutionPipeline", int, Tensor, dict[str, Any]], dict[str, Any] | None]
+
+_SETTINGS = ("bands", "unit", "scale", "mtf")
+
+
+@dataclass
+class SuperResolutionOutput(BaseOutput):
+    """What the pipeline returns. Pictures have the form of the input (a path gives a DataArray) and NaN where it has no data.
+
+    Attributes:
+        images: The sharper pictures, physical units.
+        uncertainty: Standard deviation over the ensemble, same form and unit; None for one sample.
+        invented: ``|image - bicubic|``, same form and unit: how much the network added.
+        consistency_error: For each picture the largest ``|input - sensor(output)|``, same unit.
+        seeds: The seed of each picture.
+    """
+
+    images: Any
+    uncertainty: Any
+    invented: Any
+    consistency_error: list[float]
+    seeds: list[int]
+
+
+class SuperResolutionPipeline(DiffusionPipeline):
+    """Super-resolution by a whole factor, for any bands. It keeps no state between calls; threads may share it."""
+
+    model_cpu_offload_seq = "model"
+
+    def __init__(
+        self,
+        model: EANet,
+        scheduler: MeanRevertingScheduler,
+        bands: list[str] | None = None,
+        unit: str = "reflectance",
+        scale: int = 4,
+        mtf: float = 0.3,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            model: The denoiser.
+            scheduler: Its diffusion; ``data_scale`` in its config multiplies physical values before the network.
+            bands: Names of the bands that the model takes, in its order; numbers from 1 if left out.
+            unit: Unit of the physical values: ``reflectance`` or ``display`` (both about 0 to 1), ``dB``, ...
+            scale: Fine pixels per coarse pixel side.
+            mtf: Modulation transfer of the sensor at the coarse grid's Nyquist frequency, for back-projection.
+
+        Raises:
+            InputError: If the parts do not fit together.
+        """
+        super().__init__()
+        self.register_modules(model=model, scheduler=scheduler)
+        bands = list(bands or map(str, range(1, model.config["bands"] + 1)))
+        self.register_to_config(bands=bands, unit=unit, scale=scale, mtf=mtf)
+        self.sensor = SensorModel(scale, mtf)
+        self.folder: Path | None = None
+        _check_parts(model, scheduler, bands, scale)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands that the model takes."""
+        return tuple(self.config["bands"])
+
+    @property
+    def scale(self) -> int:
+        """Fine pixels per coarse pixel side."""
+        return int(self.config["scale"])
+
+    @property
+    def unit(self) -> str:
+        """Unit of the physical values."""
+        return str(self.config["unit"])
+
+    @property
+    def name(self) -> str:
+        """The model's name: of its folder, or ``unsaved``."""
+        return self.folder.resolve().name if self.folder is not None else "unsaved"
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest over the weights: of the files it was loaded from, else of the weights in memory."""
+        if self.folder is not None:
+            return model_digest(self.folder)
+        whole = hashlib.sha256()
+        for key, value in sorted(self.model.state_dict().items()):
+            whole.update(key.encode() + value.detach().cpu().to(torch.float64).numpy().tobytes())
+        return whole.hexdigest()[:12]
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Picture,
+        *,
+        num_inference_steps: int = 20,
+        seed: int | Sequence[int] = 0,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        samples: int = 1,
+        consistency: Consistency = "ibp",
+        temperature: float = 1.0,
+        reduce: Reduce = "mean",
+        sampler: str | None = None,
+        output_type: OutputType | None = None,
+        batch_size: int = 4,
+        progress: Progress | None = None,
+        callback_on_step_end: StepCallback | None = None,
+    ) -> SuperResolutionOutput:
+        """Upscale one picture or a batch.
+
+        Args:
+            image: A path, a DataArray ``[time,] band, y, x``, or floats ``[C, H, W]`` or ``[B, C, H, W]`` (array or tensor) in the
+                model's unit; NaN where there is no data. H and W are free.
+            num_inference_steps: Network evaluations per sample. 1 gives the one-step mean.
+            seed: One per picture; a single number s stands for s, s + 1, ... Picture i depends on its seed alone.
+            generator: One torch generator per picture instead of seeds.
+            samples: Members of the ensemble; 2 and more give `uncertainty`.
+            consistency: ``ibp`` corrects each sample until the sensor sees the input in it; ``none``.
+            temperature: Factor on the noise: 1 as trained, 0 none (deterministic, smoother).
+            reduce: What `images` is for an ensemble: its ``mean`` or its ``first`` member.
+            sampler: ``dpmpp_2m``, ``posterior``, ``ode`` or ``em`` instead of the scheduler's own.
+            output_type: ``np``, ``pt`` or ``xarray`` instead of the form of the input.
+            batch_size: Pictures per network call.
+            progress: Called with (network calls done, total).
+            callback_on_step_end: Called with (pipeline, step, time, values); ``sample`` in the dict it returns replaces the state.
+
+        Returns:
+            Pictures of H * scale times W * scale pixels, and what is known about them.
+
+        Raises:
+            InputError: If an argument is wrong, or values become infinite or NaN on the way.
+        """
+        check_output_type(output_type)
+        if batch_size < 1:
+            raise InputError(f"the batch size is {batch_size}; it is at least 1")
+        settings = UpscaleSettings(num_inference_steps, samples, consistency, temperature, reduce, sampler)
+        upscaler = Upscaler(self.model, self.scheduler, self.sensor, settings)
+        pictures = read_pictures(image, self.bands, self.unit)
+        sources, seeds = noise_sources(len(pictures.pixels), seed, generator)
+        starts = range(0, len(sources), batch_size)
+        report = _counter(self, len(starts) * samples * num_inference_steps, progress, callback_on_step_end)
+        parts = [upscaler(pictures.pixels[at : at + batch_size].to(self._device()), sources[at : at + batch_size], report) for at in starts]
+        errors = [float(error) for part in parts for error in part.error]
+        tags = self.provenance(settings, seeds if len(seeds) > 1 else seeds[0], max(errors))
+
+        def form(layer: str) -> Any:
+            values = torch.cat([getattr(part, layer).cpu() for part in parts])
+            return pictures.give_back(values, self.bands, self.scale, output_type, {**tags, "EARTHGEN_LAYER": layer})
+
+        uncertainty = form("uncertainty") if samples > 1 else None
+        return SuperResolutionOutput(form("image"), uncertainty, form("invented"), errors, seeds)
+
+    def provenance(self, settings: UpscaleSettings, seed: int | list[int], error: float | None) -> dict[str, str]:
+        """Tags that say how a picture was made; `error` is the measured consistency error."""
+        sampler = settings.sampler or self.scheduler.config["sampler"]
+        return provenance(
+            self.name,
+            self.digest,
+            seed,
+            settings.steps,
+            sampler if settings.steps > 1 else "one_step",
+            upscale=self.scale,
+            samples=settings.samples,
+            reduce=settings.reduce if settings.samples > 1 else None,
+            temperature=f"{settings.temperature:g}",
+            consistency=settings.consistency,
+            consistency_error=None if error is None else f"{error:.3g}",
+        )
+
+    @classmethod
+    def load(cls, name: str | Path, device: str = "auto", dtype: str = "auto", *, allow_download: bool = False) -> SuperResolutionPipeline:
+        """Load a model by name and make it ready to run.
+
+        Args:
+            name: A folder, ``zoo:name``, or a hub id.
+            device: ``auto``, ``cpu``, ``cuda``, ...
+            dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+            allow_download: Whether a hub id may be fetched over the network.
+
+        Raises:
+            InputError: If the model cannot be found or loaded, or the device is not there.
+        """
+        from ..gen.models.fast import pick_device, pick_dtype, prepare_for_inference
+
+        pipeline = cls.from_pretrained(name, allow_download=allow_download)
+        place = pick_device(device)
+        pipeline.register_modules(model=prepare_for_inference(pipeline.model, place, pick_dtype(dtype, place)))
+        return pipeline
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, torch_dtype: torch.dtype = torch.float32, allow_download: bool = False
+    ) -> SuperResolutionPipeline:
+        """Load a model folder, strictly and without a network.
+
+        Args:
+            pretrained_model_name_or_path: A folder, ``zoo:name``, or a hub id.
+            torch_dtype: Of the weights in memory; stored half precision is widened.
+            allow_download: Whether a hub id may be fetched over the network.
+
+        Raises:
+            InputError: If the folder is incomplete, damaged or made for another pipeline, or holds pickles.
+        """
+        folder = resolve_model(pretrained_model_name_or_path, allow_download=allow_download)
+        index = read_index(folder, cls.__name__)
+        try:
+            scheduler = MeanRevertingScheduler.from_config(read_config(folder / "scheduler" / MeanRevertingScheduler.config_name))
+            model = _load_model(folder / "model")
+            pipeline = cls(model.eval() if torch_dtype == torch.float32 else model.to(torch_dtype).eval(), scheduler, **{key: index[key] for key in _SETTINGS if key in index})
+        except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"the configs in {folder} cannot be built ({error}); copy the model again") from error
+        pipeline.folder = folder
+        return pipeline
+
+    def save_pretrained(self, save_directory: str | Path, *, half: bool = False, card: dict[str, Any] | None = None) -> None:
+        """Write the pipeline as a model folder, whole or not at all.
+
+        Args:
+            save_directory: Where to; an older model there is replaced.
+            half: Whether weights are stored in half precision.
+            card: What ``card.toml`` says; the card of the folder it was loaded from if left out.
+
+        Raises:
+            InputError: If the place holds something else, or a weight is not finite.
+        """
+        if card is None:
+            card = read_card(self.folder) if self.folder is not None else {}
+        settings = {key: self.config[key] for key in _SETTINGS}
+        components = {"model": self.model, "scheduler": self.scheduler}
+        write_model_folder(
+            Path(save_directory), pipeline=type(self).__name__, components=components, settings=settings, card=card, half=half
+        )
+
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def _load_model(folder: Path) -> EANet:
+    config = read_config(folder / EANet.config_name)
+    with torch.device("meta"):  # shapes alone: a bad config is found before memory is taken for it
+        weights = load_weights(folder, EANet.from_config(config))
+    model = EANet.from_config(config)
+    model.load_state_dict(weights)
+    return model
+
+
+def _check_parts(model: EANet, scheduler: MeanRevertingScheduler, bands: list[str], scale: int) -> None:
+    if len(bands) != model.config["bands"] or len(set(bands)) != len(bands):
+        raise InputError(f"the model takes {model.config['bands']} bands, and the names are {', '.join(bands)}; name each band once")
+    if model.config["variant"] == "cpem_lr" and model.config["scale"] != scale:
+        raise InputError(f"the pipeline's scale is {scale}, the network's {model.config['scale']}; take the same for both")
+    if model.config["prediction"] != scheduler.config["prediction_type"]:
+        raise InputError(
+            f"the network predicts {model.config['prediction']}, the scheduler takes {scheduler.config['prediction_type']}; "
+            "take the same for both"
+        )
+
+
+def _counter(pipeline: SuperResolutionPipeline, total: int, progress: Progress | None, callback: StepCallback | None) -> OnStep | None:
+    """One function for the sampler to call after each step."""
+    if progress is None and callback is None:
+        return None
+    done = 0
+
+    def after(step: int, time: Tensor, values: dict[str, Any]) -> dict[str, Any] | None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+        return callback(pipeline, step, time, values) if callback is not None else None
+
+    return after
