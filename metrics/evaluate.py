@@ -78,6 +78,7 @@ def evaluate_pairs(
     name: str = "model",
     title: str = "Super-resolution",
     notes: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Run the method and the baselines over the pairs and score them.
@@ -89,6 +90,7 @@ def evaluate_pairs(
         name: Name of the method in the report, if there is one only.
         title: Title of the report.
         notes: Sentences for the report.
+        facts: What is to be known of the methods, for the JSON file: model, digest, steps, seed.
         progress: Called with the number of pairs done and their total (or 0 if unknown).
 
     Returns:
@@ -108,7 +110,7 @@ def evaluate_pairs(
         table.add(pair, _predictions(pair, methods, table.seconds))
         if progress:
             progress(number + 1, max(total, number + 1))
-    return table.report(title, tuple(notes))
+    return table.report(title, tuple(notes), dict(facts or {}))
 
 
 class _Figures:
@@ -153,7 +155,7 @@ class _Figures:
         for part in (pair.name.encode(), low.numpy().tobytes(), truth.numpy().tobytes()):
             self.digest.update(part)
 
-    def report(self, title: str, notes: tuple[str, ...]) -> Report:
+    def report(self, title: str, notes: tuple[str, ...], facts: dict[str, Any]) -> Report:
         if self.common is None:
             raise InputError("there are no pairs to evaluate; give at least one low and high picture")
         scale, names = self.common
@@ -162,7 +164,7 @@ class _Figures:
         protocols = {measure.name: self._protocol(measure, names, setting) for measure in self.measures}
         scores = {m: {metric: self._score(values, protocols[metric]) for metric, values in row.items()} for m, row in self.figures.items()}
         seconds = {m: float(np.mean(values)) for m, values in self.seconds.items()}
-        return Report(title=title, methods=scores, images=tuple(self.names), seconds=seconds, notes=notes)
+        return Report(title=title, methods=scores, images=tuple(self.names), seconds=seconds, notes=notes, facts=facts)
 
     def _score(self, values: list[float], protocol: Protocol) -> Score:
         return mean_score(values, protocol, confidence=self.options.confidence, seed=self.options.seed)

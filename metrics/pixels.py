@@ -6,14 +6,15 @@ Legend: B images, C bands, H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..gen.data.band_names import match_bands
 from ..gen.errors import InputError
 
-RGB_NAMES = (("B04", "B03", "B02"), ("red", "green", "blue"), ("R", "G", "B"), ("Red", "Green", "Blue"))
 # ITU-R BT.601 in studio range for input 0-1, the Y that most super-resolution tables use.
 _LUMA = (65.481 / 255.0, 128.553 / 255.0, 24.966 / 255.0)
 _LUMA_OFFSET = 16.0 / 255.0
@@ -112,11 +113,11 @@ def luma(image: Tensor) -> Tensor:
 
 
 def rgb_indices(names: Sequence[str]) -> tuple[int, int, int] | None:
-    """Positions of red, green and blue among band names, or None where they are not all there."""
-    lower = [name.lower() for name in names]
-    for red, green, blue in RGB_NAMES:
-        if all(name.lower() in lower for name in (red, green, blue)):
-            return lower.index(red.lower()), lower.index(green.lower()), lower.index(blue.lower())
+    """Positions of red, green and blue among band names of any known sensor (or R, G, B), or None where they are not all there."""
+    for wanted in (("red", "green", "blue"), ("R", "G", "B")):
+        with suppress(InputError):
+            red, green, blue = match_bands(names, wanted)
+            return red, green, blue
     return None
 
 

@@ -27,6 +27,7 @@ class Report:
         images: Names of the pairs.
         seconds: Mean wall time per image of each method, batch 1.
         notes: What a reader should know.
+        facts: What is to be known of the methods: model, digest, steps, seed.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Report:
     images: tuple[str, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_one_protocol(self.methods)
@@ -78,6 +80,7 @@ class Report:
             if "bicubic" in self.methods
             else {},
             "seconds_per_image": dict(self.seconds),
+            "facts": dict(self.facts),
             "notes": list(self.notes),
         }
 
