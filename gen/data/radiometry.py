@@ -42,7 +42,11 @@ class Radiometry:
             raise InputError(f"a radiometry needs a finite scale other than 0 and a finite offset, not {self.scale:g} and {self.offset:g}")
         if self.dtype not in DTYPES:
             raise InputError(f"stored numbers of type {self.dtype} are not supported; convert the raster to one of {', '.join(DTYPES)}")
-        if self.nodata is not None and math.isnan(self.nodata):
+        if self.nodata is None:
+            return
+        if fitting_nodata(self.nodata, self.dtype) is None:
+            raise InputError(f"the nodata value {self.nodata:g} cannot be stored as {self.dtype}; choose one that can")
+        if math.isnan(self.nodata):
             # One NaN object, so that equal radiometries compare equal.
             object.__setattr__(self, "nodata", math.nan)
 
@@ -80,9 +84,8 @@ class Radiometry:
         """
         # Stored 16-bit numbers plus an offset are exact in float32; wider ones are not.
         wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
-        physical = stored.astype(np.float64 if wide else np.float32)
-        physical += self.offset
-        physical *= self.scale
+        physical: NDArray[np.floating[Any]] = stored.astype(np.float64 if wide else np.float32)
+        physical = (physical + physical.dtype.type(self.offset)) * physical.dtype.type(self.scale)
         invalid = ~np.isfinite(physical)
         if self.nodata is not None and not math.isnan(self.nodata):
             invalid |= stored == _as_stored(self.nodata, stored.dtype)
@@ -145,12 +148,19 @@ class Radiometry:
         )
 
 
+def fitting_nodata(value: float | None, dtype: str) -> float | None:
+    """`value` where `dtype` can hold it exactly, else None: a nodata value that no pixel can have marks nothing."""
+    kind = np.dtype(dtype)
+    if value is None or kind.kind == "f":
+        return value
+    limits = np.iinfo(kind)
+    return value if limits.min <= value <= limits.max and value == round(value) else None
+
+
 def _as_stored(value: float, dtype: np.dtype[Any]) -> Any:
-    """`value` in `dtype`; integers that cannot hold it get a number that equals none of theirs, by way of float."""
+    """`value` in `dtype`; for integers that cannot hold it a number that equals none of theirs."""
     if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        fits = limits.min <= value <= limits.max and value == round(value)
-        return dtype.type(value) if fits else np.float64("nan")
+        return np.float64("nan") if fitting_nodata(value, dtype.name) is None else dtype.type(value)
     with np.errstate(over="ignore"):
         return dtype.type(value)
 
@@ -214,10 +224,13 @@ def radiometry_from_options(
             raise InputError(f"--offset {offset if offset is not None else '(none)'} does not settle the scale; give --scale too")
         name = "s2" if offset == 0.0 else "s2-offset"
     base = radiometry_named(name) if name is not None else Radiometry()
+    nodata = base.nodata if nodata is None else nodata
     return replace(
         base,
         scale=base.scale if scale is None else scale,
         offset=base.offset if offset is None else offset,
         unit=base.unit if unit is None else unit,
-        nodata=base.nodata if nodata is None else nodata,
+        nodata=nodata,
+        # The file's own type comes before this one; it must only be able to hold the nodata value.
+        dtype=base.dtype if fitting_nodata(nodata, base.dtype) == nodata else "float64",
     )

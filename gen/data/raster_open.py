@@ -16,6 +16,7 @@ from rasterio.io import DatasetReader
 
 from ..errors import InputError
 from .band_names import chosen_bands, names_from_descriptions
+from .radiometry import DTYPES, fitting_nodata
 from .raster_env import DRIVERS, check_file, check_header, gdal_session
 from .raster_radiometry import BandFacts, Detected, detect_radiometry
 from .safe import SafeProduct, is_product, read_product
@@ -166,7 +167,7 @@ def _handles_of(dataset: Any) -> tuple[list[BandHandle], list[str]]:
         facts = BandFacts(
             names[number],
             dataset.dtypes[number],
-            dataset.nodatavals[number],
+            fitting_nodata(dataset.nodatavals[number], dataset.dtypes[number]) if dataset.dtypes[number] in DTYPES else None,
             dataset.scales[number],
             dataset.offsets[number],
             (dataset.units[number] or "").strip(),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import InputError
-from .radiometry import DTYPES, S2_HELP, Radiometry
+from .radiometry import DTYPES, S2_HELP, Radiometry, fitting_nodata
 from .sensors import sensors
 from .tags import stored_radiometry
 
@@ -94,7 +94,7 @@ def detect_radiometry(path: object, bands: Sequence[BandFacts], tags: Mapping[st
 
 def settle(explicit: Radiometry, dtype: str, nodata: float | None) -> Radiometry:
     """The caller's radiometry on a file: the file's own type and, where it has one, its own nodata value."""
-    return replace(explicit, dtype=dtype, nodata=explicit.nodata if nodata is None else nodata)
+    return replace(explicit, dtype=dtype, nodata=fitting_nodata(explicit.nodata, dtype) if nodata is None else nodata)
 
 
 def _agree(one: Radiometry, other: Radiometry) -> bool:
