@@ -5,9 +5,11 @@ the up-sampled low-resolution picture mu, and mu itself, and predicts the noise.
 this is:
 
 - ``rcab``: the public code since 2024-05-01. One residual channel attention block behind the first convolution; no path on the
-  low-resolution grid.
-- ``msgroup_b``: the public code of 2024-04-02. A group of six such blocks, and depth-wise kernels 3, 5 and 7 in each block.
-- ``msgroup_a``: the public code of 2024-01-27. The same with a group of five, whose input cancels out.
+  low-resolution grid. 20.40 M parameters.
+- ``msgroup_b``: the public code of 2024-04-02. A group of six such blocks, and depth-wise kernels 3, 5 and 7 in each block
+  (`MultiScaleBlock`). 30.39 M parameters at the published size.
+- ``msgroup_a``: the public code of 2024-01-27. The same with a group of five, taken from the features twice over: (x - group(x)) + x.
+  30.31 M parameters.
 - ``cpem_lr``: the design in the paper's figure, with the condition path on the low-resolution grid (`ConditionPath`); ours where the paper
   is silent.
 
@@ -31,13 +33,14 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .cpem import ConditionPath
-from .eanet_blocks import EfficientActivationBlock, ResidualChannelAttention, SimpleGate
+from .eanet_blocks import EfficientActivationBlock, MultiScaleBlock, ResidualChannelAttention, SimpleGate
 from .embed import Sinusoids
 from .pooling import ContextPool
 from .reach import network_reach
 
 Variant = Literal["rcab", "msgroup_a", "msgroup_b", "cpem_lr"]
 Pool = Literal["global", "local"]
+GROUP_BLOCKS = {"msgroup_a": 5, "msgroup_b": 6}
 
 
 class Enhance(nn.Module):
@@ -50,6 +53,21 @@ class Enhance(nn.Module):
     def forward(self, value: Tensor) -> Tensor:
         """``[B, c, H, W]`` in and out. The block is residual itself, so the input enters twice, as published."""
         return 2 * value + self.rcab(value)
+
+
+class EnhanceGroup(nn.Module):
+    """The same stage before 2024-05: group(x) = x + conv(RCAB(...RCAB(x))), used as it is or, in the oldest code, as (x - group(x)) + x."""
+
+    def __init__(self, channels: int, pool: ContextPool, blocks: int, subtract: bool) -> None:
+        super().__init__()
+        self.subtract = subtract
+        self.residual_group = nn.Sequential(*(ResidualChannelAttention(channels, pool) for _ in range(blocks)))
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """``[B, c, H, W]`` in and out."""
+        residual = self.conv(self.residual_group(value))
+        return value - residual if self.subtract else value + residual
 
 
 class EANet(ModelMixin, ConfigMixin):
@@ -103,10 +121,11 @@ class EANet(ModelMixin, ConfigMixin):
         if variant == "cpem_lr":
             self.cpem = ConditionPath(bands, width, cpem_width or 4 * width, cpem_blocks, scale, local)
         else:
-            self.enhance = Enhance(width, ContextPool(local, 1))
+            self.enhance = _enhance(variant, width, ContextPool(local, 1))
+        block = EfficientActivationBlock if variant in ("rcab", "cpem_lr") else MultiScaleBlock
 
         def stage(channels: int, blocks: int, pixel: int) -> nn.ModuleList:
-            return nn.ModuleList(EfficientActivationBlock(channels, embedding, ContextPool(local, pixel)) for _ in range(blocks))
+            return nn.ModuleList(block(channels, embedding, ContextPool(local, pixel)) for _ in range(blocks))
 
         widths = [width << level for level in range(self.levels + 1)]
         self.encoders = nn.ModuleList(stage(widths[i], blocks, 1 << i) for i, blocks in enumerate(enc_blocks))
@@ -217,6 +236,13 @@ class EANet(ModelMixin, ConfigMixin):
             raise InputError(
                 f"the low-resolution picture is {got}; the variant cpem_lr at scale {scale} takes {expected}; pass it as `low`"
             )
+
+
+def _enhance(variant: Variant, channels: int, pool: ContextPool) -> nn.Module:
+    """The stage behind the first convolution of a published variant."""
+    if variant == "rcab":
+        return Enhance(channels, pool)
+    return EnhanceGroup(channels, pool, blocks=GROUP_BLOCKS[variant], subtract=variant == "msgroup_a")
 
 
 def _check(

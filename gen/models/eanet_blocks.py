@@ -16,6 +16,27 @@ from torch import Tensor, nn
 from .pooling import ContextPool
 
 NORM_EPS = 1e-5
+SCALES = (3, 5, 7)
+
+
+def depthwise(channels: int, kernel: int) -> nn.Conv2d:
+    """A convolution of each channel by itself, size kept."""
+    return nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+
+
+def scaled_convolution(convolution: nn.Conv2d, value: Tensor, gain: Tensor) -> Tensor:
+    """A 1 x 1 convolution with bias, its result times a gain per channel.
+
+    Args:
+        convolution: c channels out.
+        value: ``[b, *, h, w]``.
+        gain: ``[1, c, 1, 1]``.
+
+    Returns:
+        ``[b, c, h, w]``.
+    """
+    bias = cast(Tensor, convolution.bias)
+    return F.conv2d(value, convolution.weight * gain.view(-1, 1, 1, 1), bias * gain.flatten())
 
 
 class SimpleGate(nn.Module):
@@ -75,6 +96,7 @@ class EfficientActivationBlock(nn.Module):
     """One EAB: mixes pixels, then channels; both halves start as the identity (``beta`` and ``gamma`` are zero).
 
     x += beta * conv3(sca(u) * u), u = gate(dw3x3(conv1(modulate(norm1 x)))), and x += gamma * conv5(gate(conv4(modulate(norm2 x)))).
+    ``beta`` and ``gamma`` are multiplied into the weights of the convolutions before them, which is the same and cheaper.
     """
 
     def __init__(self, channels: int, embedding: int, pool: ContextPool) -> None:
@@ -88,8 +110,7 @@ class EfficientActivationBlock(nn.Module):
         super().__init__()
         self.mlp = TimeHead(embedding, channels)
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
-        self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
-        self.sca = PooledAttention(pool, nn.Conv2d(channels, channels, 1))
+        self.add_mixer(channels, pool)
         self.conv3 = nn.Conv2d(channels, channels, 1)
         self.gate = SimpleGate()
         self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
@@ -99,18 +120,55 @@ class EfficientActivationBlock(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
+    def add_mixer(self, channels: int, pool: ContextPool) -> None:
+        """Create the layers that `mix` uses."""
+        self.conv2 = depthwise(2 * channels, 3)
+        self.sca = PooledAttention(pool, nn.Conv2d(channels, channels, 1))
+
+    def mixing_radius(self, pools: bool) -> int:
+        """How far the depth-wise kernels of `mix` reach; ``pools``: whether what goes through pooled means counts."""
+        return 1
+
     def forward(self, value: Tensor, embedding: Tensor) -> Tensor:
         """``[b, c, h, w]`` and ``[b, e]`` to ``[b, c, h, w]``."""
         shift_a, scale_a, shift_f, scale_f = self.mlp(embedding).chunk(4, dim=1)
-        mixed = self.mix(self.norm1(value) * (1 + scale_a) + shift_a)
-        value = value + self.conv3(mixed) * self.beta
-        channels = self.gate(self.conv4(self.norm2(value) * (1 + scale_f) + shift_f))
-        return value + self.conv5(channels) * self.gamma
+        mixed = self.mix(self.conv1(torch.addcmul(shift_a, self.norm1(value), 1 + scale_a)))
+        value = value + scaled_convolution(self.conv3, mixed, self.beta)
+        channels = self.gate(self.conv4(torch.addcmul(shift_f, self.norm2(value), 1 + scale_f)))
+        return value + scaled_convolution(self.conv5, channels, self.gamma)
 
     def mix(self, value: Tensor) -> Tensor:
-        """Depth-wise mixing, gate and channel attention of the token half, ``[b, c, h, w]`` in and out."""
-        value = self.gate(self.conv2(self.conv1(value)))
+        """Depth-wise mixing, gate and channel attention of the token half, ``[b, 2c, h, w]`` to ``[b, c, h, w]``."""
+        value = self.gate(self.conv2(value))
         return value * self.sca(value)
+
+
+class MultiScaleBlock(EfficientActivationBlock):
+    """The block of the published code before 2024-05: depth-wise kernels 3, 5 and 7, each with a gate and a pooled map, and a blend.
+
+    As published, the three pooled maps themselves are blended, not their products with the pixels: with a global pool the token half adds one
+    value per channel to the whole picture.
+    """
+
+    def add_mixer(self, channels: int, pool: ContextPool) -> None:
+        """Create the layers that `mix` uses."""
+        for kernel in SCALES:
+            self.add_module(f"conv2_{kernel}", depthwise(2 * channels, kernel))
+            self.add_module(f"sca_{kernel}", PooledAttention(pool, nn.Conv2d(channels, channels, 1)))
+        self.blending = nn.Conv2d(len(SCALES) * channels, channels, 1)
+
+    def mixing_radius(self, pools: bool) -> int:
+        """As in the parent; nothing but pooled means leaves `mix`."""
+        return max(SCALES) // 2 if pools else 0
+
+    def mix(self, value: Tensor) -> Tensor:
+        """Maps of three scales, blended: ``[b, 2c, h, w]`` to ``[b, c, 1, 1]``, or to ``[b, c, h, w]`` with a local pool."""
+        maps = []
+        for kernel in SCALES:
+            branch = self.gate(self.get_submodule(f"conv2_{kernel}")(value))
+            maps.append(self.get_submodule(f"sca_{kernel}")(branch))
+        blended: Tensor = self.blending(torch.cat(maps, dim=1))
+        return blended
 
 
 class ChannelAttention(nn.Module):

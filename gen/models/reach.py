@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from .eanet_blocks import EfficientActivationBlock
 from .pooling import ContextPool
 
 if TYPE_CHECKING:
@@ -53,9 +54,12 @@ def _through(model: EANet, start: int, pools: bool) -> Interval:
 
 def _blocks(value: Interval, blocks: Iterable[nn.Module], pools: bool) -> Interval:
     for block in blocks:
-        for module in block.modules():
-            if isinstance(module, nn.Conv2d):
-                value = _grow(value, (module.kernel_size[0] - 1) // 2)
+        if isinstance(block, EfficientActivationBlock):
+            value = _grow(value, block.mixing_radius(pools))
+        else:
+            for module in block.modules():
+                if isinstance(module, nn.Conv2d):
+                    value = _grow(value, module.kernel_size[0] // 2)
         if pools:
             for module in block.modules():
                 if isinstance(module, ContextPool) and module.cell:
