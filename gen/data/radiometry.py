@@ -190,7 +190,7 @@ def radiometry_named(name: str) -> Radiometry:
         InputError: If there is none of that name.
     """
     if name not in NAMED:
-        raise InputError(f"there is no radiometry called {name!r}; choose one of {', '.join(NAMED)}, or give --scale and --offset")
+        raise InputError(f"there is no radiometry called {name!r}; choose one of {', '.join(NAMED)}, or give --gain and --offset")
     return NAMED[name]
 
 
@@ -221,7 +221,7 @@ def radiometry_from_options(
         return None
     if name is None and scale is None:
         if offset not in (0.0, -1000.0):
-            raise InputError(f"--offset {offset if offset is not None else '(none)'} does not settle the scale; give --scale too")
+            raise InputError(f"--offset {offset if offset is not None else '(none)'} does not settle the scale; give --gain too")
         name = "s2" if offset == 0.0 else "s2-offset"
     base = radiometry_named(name) if name is not None else Radiometry()
     nodata = base.nodata if nodata is None else nodata

@@ -97,6 +97,8 @@ def check_file(path: Path) -> None:
             raise InputError(f"{path} is empty (0 bytes); copy or download it again")
         with path.open("rb"):
             pass
+    except InputError:
+        raise
     except PermissionError as error:
         raise InputError(f"{path} may not be read; change its permissions") from error
     except (OSError, ValueError) as error:

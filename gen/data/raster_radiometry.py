@@ -80,7 +80,7 @@ def detect_radiometry(path: object, bands: Sequence[BandFacts], tags: Mapping[st
     ]
     if len({(band.scale, band.offset, band.unit) for band in bands}) > 1:
         reason = (
-            f"the bands of {path} have different scales, offsets or units in their tags; read them one by one, or give --scale, --offset"
+            f"the bands of {path} have different scales, offsets or units in their tags; read them one by one, or give --gain, --offset"
         )
         return Detected(None, "", reason)
     told = [(source, radiometry) for source, radiometry in found if radiometry is not None]
@@ -158,7 +158,7 @@ def _by_convention(path: object, bands: Sequence[BandFacts], dtype: str, nodata:
 
 def _options(dtype: str) -> str:
     if dtype.startswith("float"):
-        return "give --radiometry reflectance (0 to 1) or db, or --scale and --offset"
+        return "give --radiometry reflectance (0 to 1) or db, or --gain and --offset"
     if dtype == "uint8":
-        return "give --radiometry display8 (value / 255), or --scale and --offset"
-    return f"give --radiometry s2 or s2-offset (or --offset 0 or -1000; {S2_HELP}), landsat, planetscope, or --scale and --offset"
+        return "give --radiometry display8 (value / 255), or --gain and --offset"
+    return f"give --radiometry s2 or s2-offset (or --offset 0 or -1000; {S2_HELP}), landsat, planetscope, or --gain and --offset"
