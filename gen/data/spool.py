@@ -40,6 +40,7 @@ except ImportError:  # Windows has no such locks; there, keeping a second proces
 _log = logging.getLogger(__name__)
 _CODEC = Blosc("lz4", clevel=1, shuffle=Blosc.BITSHUFFLE)
 _FORMAT = 1
+_CARRY = "carry/"
 
 
 class Spool:
@@ -51,21 +52,22 @@ class Spool:
         skipped: How many of these were without data.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], *, resume: bool = False, keep: int = 0) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], *, resume: bool = False, reach: int = 1) -> None:
         """Open or make the folder and lock it.
 
         Args:
             folder: May be missing.
             identity: What the work belongs to, as JSON types.
             resume: Whether to go on with what is there. Otherwise it is thrown away, with a warning.
-            keep: For how many tiles after its own the files of `carry` stay.
+            reach: For how many tiles after its own the files of ``carry`` are needed. They are kept twice as long, so that a few damaged
+                files do not cost all of the work.
 
         Raises:
             InputError: If another process works there, the folder holds something else, or `identity` is another one.
         """
         self.folder, self.done, self.skipped = folder, 0, 0
         self._identity: dict[str, Any] = json.loads(json.dumps({"format": _FORMAT, **identity}))
-        self._keep, self._files = keep, dict[str, tuple[int, str]]()
+        self._reach, self._files = reach, dict[str, tuple[int, str]]()
         with _speaking(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(folder)
@@ -97,30 +99,30 @@ class Spool:
             )
 
     def _go_on(self) -> None:
-        """Take over the tiles whose files are all there and whole, as far as what they carry is there too."""
-        journal, end = self.folder / "journal", 0
-        lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
-        ends = []
-        for number, line in enumerate(lines):
+        """Take over the tiles whose files are whole, up to the last one whose successor finds all that was carried to it."""
+        journal = self.folder / "journal"
+        if not journal.exists():
+            return
+        ends, carries, skipped = [0], list[bool](), list[bool]()
+        for number, line in enumerate(journal.read_bytes().split(b"\n")[:-1]):
             entry = _entry(line, number)
-            if entry is None or not all(self._whole(name, *stamp, len(lines) - number) for name, stamp in entry["files"].items()):
+            whole = {name: self._whole(name, *stamp) for name, stamp in entry["files"].items()} if entry else {"": False}
+            if not all(good for name, good in whole.items() if not name.startswith(_CARRY)):
                 break
-            end += len(line) + 1
-            self.skipped += bool(entry["skipped"])
-            ends.append(end)
-        if len(ends) < len(lines) - self._keep // 2:
-            _log.warning("files in %s were damaged; the work starts over", self.folder)
-            self.skipped, ends = 0, []
-        self.done = len(ends)
-        if journal.exists():
-            os.truncate(journal, ends[-1] if ends else 0)
+            ends.append(ends[-1] + len(line) + 1)
+            carries.append(all(good for name, good in whole.items() if name.startswith(_CARRY)))
+            skipped.append(entry is not None and bool(entry["skipped"]))
+        self.done = next((done for done in range(len(carries), 0, -1) if all(carries[max(done - self._reach, 0) : done])), 0)
+        self.skipped = sum(skipped[: self.done])
+        if self.done < len(carries) - 1:
+            _log.warning("files in %s were damaged; the work goes on from tile %d instead of %d", self.folder, self.done, len(carries))
+        os.truncate(journal, ends[self.done])
 
-    def _whole(self, name: str, size: int, digest: str, age: int) -> bool:
-        path = self.folder / name
+    def _whole(self, name: str, size: int, digest: str) -> bool:
         try:
-            data = path.read_bytes()
+            data = (self.folder / name).read_bytes()
         except FileNotFoundError:
-            return name.startswith("carry/") and age > self._keep
+            return False
         return len(data) == size and hashlib.sha256(data).hexdigest() == digest
 
     def write(self, name: str, array: NDArray[Any]) -> None:
@@ -169,7 +171,7 @@ class Spool:
         self.done += 1
         self.skipped += skipped
         self._files = {}
-        for path in self.folder.glob(f"carry/{self.done - 1 - self._keep:06d}.*"):
+        for path in self.folder.glob(f"{_CARRY}{self.done - 1 - 2 * self._reach:06d}.*"):
             path.unlink()
 
     def __enter__(self) -> Spool:
@@ -214,8 +216,13 @@ def _stored_identity(folder: Path) -> dict[str, Any] | None:
         if foreign:
             raise InputError(f"the folder {folder} is not empty and holds {foreign[0]}; name an empty or a new one for the unfinished work")
         return None
-    identity = json.loads((folder / "identity.json").read_text(encoding="utf-8"))
-    return dict(identity)
+    try:
+        identity = json.loads((folder / "identity.json").read_text(encoding="utf-8"))
+    except ValueError:
+        identity = None
+    if not isinstance(identity, dict):
+        raise InputError(f"{folder}/identity.json does not say what the unfinished work belongs to; remove that folder and start over")
+    return identity
 
 
 def _clear(folder: Path) -> None:

@@ -89,7 +89,7 @@ def stream(
     identity = _identity(plan, step, source, packings, fingerprint)
     with ExitStack() as stack:
         folder = spool or Path(stack.enter_context(TemporaryDirectory(prefix="earthgen-")))
-        store = stack.enter_context(Spool(folder, identity, resume=resume and spool is not None, keep=2 * len(plan.cols)))
+        store = stack.enter_context(Spool(folder, identity, resume=resume and spool is not None, reach=len(plan.cols)))
         mosaic = Mosaic(plan, {layer: len(step.layers[layer]) for layer in sinks}, packings, store)
         resumed = store.done
         if progress:
