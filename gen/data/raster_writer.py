@@ -110,6 +110,12 @@ class RasterWriter:
         with self._session():
             self._buffer.add(row, col, self.radiometry.to_stored(array))
 
+    def add_tags(self, tags: Mapping[str, str]) -> None:
+        """Add tags that are known only once the picture is made; inside the `with` block."""
+        self.tags.update(tags)
+        with self._session():
+            self._dataset.update_tags(**tags)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None:
             with suppress(Exception), self._session():
@@ -181,6 +187,8 @@ class RasterWriter:
         dataset.units = [radiometry.unit] * count
         if self._format == "PNG" and radiometry.nodata is not None:
             self.tags["NODATA_VALUES"] = " ".join([f"{radiometry.nodata:g}"] * count)
+        if self._format == "JPEG":  # the one text that GDAL puts into a JPEG as it is
+            self.tags["EXIF_ImageDescription"] = "; ".join(f"{name}={value}" for name, value in self.tags.items())[:60_000]
         dataset.update_tags(**{**self.tags, **radiometry_tags(radiometry)})
 
     def _convert(self) -> None:
@@ -189,8 +197,7 @@ class RasterWriter:
         if self._format == "PNG":
             copy(self._scratch, self._partial, driver="PNG", WRITE_METADATA_AS_TEXT="YES")
         elif self._format == "JPEG":
-            comment = "; ".join(f"{name}={value}" for name, value in self.tags.items())
-            copy(self._scratch, self._partial, driver="JPEG", QUALITY=95, COMMENT=comment[:60_000])
+            copy(self._scratch, self._partial, driver="JPEG", QUALITY=95)
         else:
             options = {"COMPRESS": self.compress.upper(), "BLOCKSIZE": BLOCK, "BIGTIFF": "IF_SAFER", "OVERVIEW_RESAMPLING": "AVERAGE"}
             if self.compress != "none":

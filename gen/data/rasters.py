@@ -76,10 +76,14 @@ def place_of(image: xr.DataArray) -> tuple[Any, Any]:
     """CRS and transform of an image.
 
     The transform that was stored is taken where the coordinates agree with it, and is computed from them where they do not, so that a crop
-    is at its own place and an untouched image keeps its numbers exactly.
+    is at its own place and an untouched image keeps its numbers exactly. A rotated
+    grid has no coordinates: there the stored one is taken.
     """
-    stored, computed = image.rio.transform(), image.rio.transform(recalc=True)
-    scale = max(abs(stored.a), abs(stored.e), abs(stored.b), abs(stored.d))
+    stored = image.rio.transform()
+    if not stored.is_rectilinear:
+        return image.rio.crs, stored
+    computed = image.rio.transform(recalc=True)
+    scale = max(abs(stored.a), abs(stored.e))
     same = all(abs(one - other) <= 1e-6 * scale for one, other in zip(stored[:6], computed[:6], strict=True))
     return image.rio.crs, stored if same else computed
 
