@@ -11,7 +11,7 @@ if __name__ == "pipelines":
 _LAZY = {
     "SuperResolutionPipeline": ".super_resolution",
     "SuperResolutionOutput": ".super_resolution",
-    "SuperResolutionSceneStep": ".super_resolution_scene",
+    "SuperResolutionSceneStep": ".super_resolution_step",
     "upscale_scene": ".super_resolution_scene",
     "SceneReport": ".super_resolution_scene",
     "estimate": ".estimate",

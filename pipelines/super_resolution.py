@@ -24,10 +24,12 @@ from ..gen.errors import InputError
 from ..gen.models.eanet import EANet
 from ..gen.schedulers.mean_reverting import MeanRevertingScheduler
 from ..gen.zoo.card import read_card
-from ..gen.zoo.folder import load_weights, model_digest, read_config, read_index, write_model_folder
+from ..gen.zoo.folder import model_digest, read_config, read_index, write_model_folder
 from ..gen.zoo.names import resolve_model
+from .agreement import Limits
 from .noise_sources import noise_sources
 from .pictures import OutputType, Picture, check_output_type, read_pictures
+from .super_resolution_parts import check_parts, load_network
 from .upscaling import Consistency, OnStep, Reduce, Upscaler, UpscaleSettings
 
 Progress = Callable[[int, int], None]
@@ -88,7 +90,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         self.register_to_config(bands=bands, unit=unit, scale=scale, mtf=mtf)
         self.sensor = SensorModel(scale, mtf)
         self.folder: Path | None = None
-        _check_parts(model, scheduler, bands, scale)
+        check_parts(model, scheduler, bands, scale)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -133,6 +135,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         temperature: float = 1.0,
         reduce: Reduce = "mean",
         sampler: str | None = None,
+        limits: Limits | None = None,
         output_type: OutputType | None = None,
         batch_size: int = 4,
         progress: Progress | None = None,
@@ -151,6 +154,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
             temperature: Factor on the noise: 1 as trained, 0 none (deterministic, smoother).
             reduce: What `images` is for an ensemble: its ``mean`` or its ``first`` member.
             sampler: ``dpmpp_2m``, ``posterior``, ``ode`` or ``em`` instead of the scheduler's own.
+            limits: Range that pictures with ``ibp`` keep to, as far as the input allows; such as (0, 1) for display values.
             output_type: ``np``, ``pt`` or ``xarray`` instead of the form of the input.
             batch_size: Pictures per network call.
             progress: Called with (network calls done, total).
@@ -165,7 +169,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         check_output_type(output_type)
         if batch_size < 1:
             raise InputError(f"the batch size is {batch_size}; it is at least 1")
-        settings = UpscaleSettings(num_inference_steps, samples, consistency, temperature, reduce, sampler)
+        settings = UpscaleSettings(num_inference_steps, samples, consistency, temperature, reduce, sampler, limits)
         upscaler = Upscaler(self.model, self.scheduler, self.sensor, settings)
         pictures = read_pictures(image, self.bands, self.unit)
         sources, seeds = noise_sources(len(pictures.pixels), seed, generator)
@@ -237,8 +241,12 @@ class SuperResolutionPipeline(DiffusionPipeline):
         index = read_index(folder, cls.__name__)
         try:
             scheduler = MeanRevertingScheduler.from_config(read_config(folder / "scheduler" / MeanRevertingScheduler.config_name))
-            model = _load_model(folder / "model")
-            pipeline = cls(model.eval() if torch_dtype == torch.float32 else model.to(torch_dtype).eval(), scheduler, **{key: index[key] for key in _SETTINGS if key in index})
+            model = load_network(folder / "model")
+            pipeline = cls(
+                model.eval() if torch_dtype == torch.float32 else model.to(torch_dtype).eval(),
+                scheduler,
+                **{key: index[key] for key in _SETTINGS if key in index},
+            )
         except (TypeError, ValueError, RuntimeError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
@@ -267,27 +275,6 @@ class SuperResolutionPipeline(DiffusionPipeline):
 
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
-
-
-def _load_model(folder: Path) -> EANet:
-    config = read_config(folder / EANet.config_name)
-    with torch.device("meta"):  # shapes alone: a bad config is found before memory is taken for it
-        weights = load_weights(folder, EANet.from_config(config))
-    model = EANet.from_config(config)
-    model.load_state_dict(weights)
-    return model
-
-
-def _check_parts(model: EANet, scheduler: MeanRevertingScheduler, bands: list[str], scale: int) -> None:
-    if len(bands) != model.config["bands"] or len(set(bands)) != len(bands):
-        raise InputError(f"the model takes {model.config['bands']} bands, and the names are {', '.join(bands)}; name each band once")
-    if model.config["variant"] == "cpem_lr" and model.config["scale"] != scale:
-        raise InputError(f"the pipeline's scale is {scale}, the network's {model.config['scale']}; take the same for both")
-    if model.config["prediction"] != scheduler.config["prediction_type"]:
-        raise InputError(
-            f"the network predicts {model.config['prediction']}, the scheduler takes {scheduler.config['prediction_type']}; "
-            "take the same for both"
-        )
 
 
 def _counter(pipeline: SuperResolutionPipeline, total: int, progress: Progress | None, callback: StepCallback | None) -> OnStep | None:

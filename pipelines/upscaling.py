@@ -19,6 +19,7 @@ from ..gen.data.sensor_model import SensorModel
 from ..gen.errors import InputError
 from ..gen.models.eanet import EANet
 from ..gen.schedulers.mean_reverting import MeanRevertingScheduler
+from .agreement import Limits, agree
 from .ensemble import RunningMoments
 from .noise_sources import STEPS_PER_SAMPLE, NoiseSource
 
@@ -42,6 +43,7 @@ class UpscaleSettings:
         temperature: Factor on the noise: 1 as trained, 0 none.
         reduce: What the picture of an ensemble is: its ``mean`` or its ``first`` member.
         sampler: Another one than the scheduler's own.
+        limits: Range that corrected pictures keep to, physical units, as far as the input allows.
     """
 
     steps: int = 20
@@ -50,6 +52,7 @@ class UpscaleSettings:
     temperature: float = 1.0
     reduce: Reduce = "mean"
     sampler: str | None = None
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("consistency", self.consistency, Consistency), ("reduce", self.reduce, Reduce)):
@@ -122,7 +125,7 @@ class Upscaler:
         for member in range(self.settings.samples):
             image = self._sample(filled, noises, member * STEPS_PER_SAMPLE, on_step)
             if self.settings.consistency == "ibp":
-                image = self.sensor.back_project(image, filled)[0]
+                image = agree(image, filled, self.sensor, self.settings.limits)
             first = image if first is None else first
             moments.update(image)
         image = first if first is not None and self.settings.reduce == "first" else moments.mean
