@@ -15,7 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Recipe name or file, then ``key=value`` overrides; the process's arguments if left out.
 
     Returns:
-        Exit code: 0 when the run ended or was asked to stop (SIGTERM: after saving), 2 for a wrong recipe or wrong data.
+        Exit code: 0 when the run ended or was asked to stop (SIGTERM: after saving), 2 for a wrong recipe, wrong data, a full disk or a
+        folder that cannot be written.
     """
     from .launch import run_recipe
 
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not arguments:
             raise InputError("no recipe is given; name one, for example ediffsr-x4-small, or give a TOML file")
         run_recipe(arguments[0], arguments[1:])
-    except InputError as error:
+    except (InputError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0

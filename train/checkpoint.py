@@ -1,7 +1,8 @@
 """Checkpoints that are either whole or not there.
 
-A checkpoint is a folder of safetensors and JSON files. It is written under a temporary name, every file is synced, a manifest with the sha256 of each file is added, and only
-then is the folder renamed; older ones are pruned last. `latest` looks at the manifest before it trusts a folder, and falls back to the one before.
+A checkpoint is a folder of safetensors and JSON files. It is written under a temporary name, a manifest with the sha256 of each file is
+added, every file is synced, and only then is the folder renamed; older ones are pruned last. `latest_checkpoint` looks at the manifest
+before it trusts a folder, and falls back to the one before.
 """
 
 from __future__ import annotations
@@ -41,32 +42,37 @@ class Snapshot:
 def save_checkpoint(folder: Path, snapshot: Snapshot, keep: int = 2) -> Path:
     """Write a snapshot atomically, then drop all but the `keep` newest.
 
+    A whole checkpoint of as many samples is left as it is: it is the same one. Only one process may save into a folder.
+
     Args:
         folder: Folder of the run's checkpoints.
         snapshot: What to save.
         keep: Checkpoints to keep, this one included.
 
     Returns:
-        The new checkpoint's folder.
+        The checkpoint's folder.
 
     Raises:
         OSError: If it cannot be written; the previous checkpoints stay as they were.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{snapshot.samples:012d}"
-    partial = folder / f".{target.name}.{os.getpid()}.part"
-    shutil.rmtree(partial, ignore_errors=True)
+    if _matches(target):
+        return target
+    for left_over in folder.glob(".*.part"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial = folder / f".{target.name}.part"
     try:
         partial.mkdir()
         _write(partial, snapshot)
         if target.exists():
-            shutil.rmtree(target)
+            shutil.rmtree(target)  # damaged: it did not match
         partial.rename(target)
         _sync(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    for old in _candidates(folder)[keep:]:
+    for old in checkpoints(folder)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -81,7 +87,7 @@ def latest_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
         The checkpoint, or None, and the newer folders that were passed over because they are damaged.
     """
     damaged: list[Path] = []
-    for candidate in _candidates(folder):
+    for candidate in checkpoints(folder):
         if _matches(candidate):
             return candidate, damaged
         damaged.append(candidate)
@@ -107,6 +113,13 @@ def load_checkpoint(path: Path) -> Snapshot:
     return Snapshot(int(meta.pop("samples")), tensors, meta)
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoint folders, newest first, whole or not."""
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()), reverse=True)
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimizer's state as named tensors (``"<parameter number>.<entry>"``), so that no pickle is needed."""
     state = optimizer.state_dict()["state"]
@@ -122,19 +135,13 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _write(folder: Path, snapshot: Snapshot) -> None:
     for name, tensors in snapshot.tensors.items():
         # The copy gives every tensor its own dense memory, which safetensors asks for.
         save_file({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}, folder / f"{name}.safetensors")
     state = json.dumps({"samples": snapshot.samples, **snapshot.meta}, indent=1, sort_keys=True)
     (folder / "state.json").write_text(state, encoding="utf-8")
-    digests = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
+    digests = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
     (folder / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
     for file in folder.iterdir():
         _sync(file)
@@ -144,16 +151,14 @@ def _write(folder: Path, snapshot: Snapshot) -> None:
 def _matches(folder: Path) -> bool:
     try:
         digests = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        return bool(digests) and all(file_sha256(folder / name) == digest for name, digest in digests.items())
+        return bool(digests) and all(_sha256(folder / name) == digest for name, digest in digests.items())
     except (OSError, ValueError, AttributeError):
         return False
 
 
-def _candidates(folder: Path) -> list[Path]:
-    """Checkpoints, newest first."""
-    if not folder.is_dir():
-        return []
-    return sorted((path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()), reverse=True)
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

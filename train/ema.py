@@ -1,7 +1,7 @@
 """Exponential moving average of a model's weights, with its length given in samples.
 
-The averaged weights are what gets evaluated and exported. The decay of one step of ``b`` samples is ``0.5 ** (b / half_life)``; early in a run it is
-held down to ``(1 + n) / (10 + n)`` after ``n`` steps, so that the random initial weights are forgotten.
+The averaged weights are what gets evaluated and exported. The decay of one step of ``b`` samples is ``0.5 ** (b / half_life)``; early in a
+run it is held down to ``(1 + n) / (10 + n)`` after ``n`` steps, so that the random initial weights are forgotten.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Shadow copy (float32) of every parameter and floating buffer of a model.
+    """Shadow copy (float32, or float64 of a float64 model) of every parameter and floating buffer of a model.
 
     Attributes:
         shadow: Averaged tensors by name.
@@ -22,7 +22,7 @@ class Ema:
     """
 
     def __init__(self, model: nn.Module, half_life: float, warm_up: bool = True) -> None:
-        """Start from the model's present weights.
+        """Start from the model's present weights, on their device.
 
         Args:
             model: Model whose weights are followed.
@@ -32,7 +32,7 @@ class Ema:
         self.half_life = half_life
         self.warm_up = warm_up
         self.steps = 0
-        self.shadow = {name: value.detach().to(torch.float32, copy=True) for name, value in _floating(model)}
+        self.shadow = {name: value.to(_kept(value), copy=True) for name, value in floating(model)}
 
     def decay(self, samples: int) -> float:
         """Share of the old average that stays after a step of ``samples`` samples."""
@@ -50,30 +50,23 @@ class Ema:
             samples: Samples that the step consumed over all processes.
         """
         rate = 1.0 - self.decay(samples)
-        for name, value in _floating(model):
-            self.shadow[name].lerp_(value.detach().to(torch.float32), rate)
+        values = dict(floating(model))
+        targets = [values[name].to(shadow.dtype) for name, shadow in self.shadow.items()]
+        torch._foreach_lerp_(list(self.shadow.values()), targets, rate)
         self.steps += 1
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Run a block with the averaged weights in the model; the trained ones are put back afterwards, also on errors."""
-        trained = {name: value.detach().clone() for name, value in _floating(model)}
-        self.copy_to(model)
+        trained = {name: value.clone() for name, value in floating(model)}
+        load_floating(model, self.shadow)
         try:
             yield
         finally:
-            _load(model, trained)
-
-    def copy_to(self, model: nn.Module) -> None:
-        """Overwrite the model's weights with the averaged ones."""
-        _load(model, self.shadow)
-
-    def state(self) -> dict[str, Tensor]:
-        """Averaged tensors by name, for a checkpoint (``steps`` is stored beside them)."""
-        return dict(self.shadow)
+            load_floating(model, trained)
 
     def load(self, state: dict[str, Tensor], steps: int) -> None:
-        """Restore what `state` gave.
+        """Restore an earlier `shadow`.
 
         Args:
             state: Averaged tensors by name.
@@ -87,13 +80,19 @@ class Ema:
         self.steps = steps
 
 
-def _floating(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def floating(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Names and values of a model's parameters and floating buffers, without gradient."""
     for name, value in model.state_dict().items():
         if value.is_floating_point():
             yield name, value
 
 
 @torch.no_grad()
-def _load(model: nn.Module, values: dict[str, Tensor]) -> None:
-    for name, target in _floating(model):
+def load_floating(model: nn.Module, values: dict[str, Tensor]) -> None:
+    """Overwrite a model's parameters and floating buffers."""
+    for name, target in floating(model):
         target.copy_(values[name])
+
+
+def _kept(value: Tensor) -> torch.dtype:
+    return torch.promote_types(value.dtype, torch.float32)

@@ -1,7 +1,7 @@
 """Randomness of training as a pure function of (seed, sample index).
 
 Nothing here has state. Sample ``i`` of a run is the same crop, with the same augmentation, degradation, time and noise, whatever the batch
-size, the number of workers or processes, and whether the run was interrupted: a resumed run therefore only has to know how many samples it saw.
+size, the number of workers or processes, and whether the run was interrupted: a resumed run only has to know how many samples it saw.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Stream(IntEnum):
     TIME = 1  # diffusion time
     NOISE = 2  # diffusion noise
     EVALUATION = 3  # noise of held-out evaluations
+    STEP = 4  # what the model itself draws in an optimizer step
 
 
 def sample_rng(seed: int, index: int, stream: Stream) -> np.random.Generator:
@@ -35,6 +36,11 @@ def sample_rng(seed: int, index: int, stream: Stream) -> np.random.Generator:
         A fresh generator: calling twice gives the same numbers twice.
     """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, int(stream), index])))
+
+
+def step_seed(seed: int, samples: int, rank: int = 0) -> int:
+    """Seed of torch's own generators for the optimizer step after ``samples`` samples, on one process."""
+    return int(np.random.SeedSequence([seed, int(Stream.STEP), samples, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def sample_noise(seed: int, indices: list[int], shape: tuple[int, ...], stream: Stream = Stream.NOISE) -> Tensor:

@@ -1,6 +1,7 @@
 """Recipes: TOML checked by pydantic, with ``key=value`` overrides from the command line.
 
-A recipe says everything that a run depends on; the effective one is saved next to the weights. Unknown keys are refused, and the nearest known key is named.
+A recipe says everything that a run depends on; the effective one is saved next to the weights. Unknown keys are refused, and the nearest
+known key is named.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Optimizer(BaseModel):
 class Recipe(BaseModel):
     """One training run.
 
-    `samples` is the length of the run, `batch` the samples of one forward pass per process, and `accumulate` the forward passes per optimizer step.
+    `samples` is the length of the run, `batch` the samples of one forward pass per process, and `accumulate` the forward passes per
+    optimizer step. What happens `every` so often is counted in samples too.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -1,7 +1,7 @@
 """Super-resolution training pairs: a sharp crop and its degraded counterpart, each a pure function of a generator.
 
-The dataset holds its pictures in memory (small collections: the shared sample data are 10 MB as float32 crops of four bands). `item(rng)` draws a source by
-weight, a picture by area, a crop, one of the eight turns and flips, a brightness factor, and the degradation's values, in that order, from the generator that it is given.
+The dataset holds its pictures in memory, so it is for small collections. `item(rng)` draws a source by weight, a picture by area, a crop,
+one of the eight turns and flips, a brightness factor, and the degradation's values, in that order, from the generator that it is given.
 """
 
 from __future__ import annotations
@@ -70,9 +70,14 @@ class PairDataset:
         self._areas = [_normalised([p.pixels[0].size for p in pictures]) for _, pictures in self.groups]
 
     @property
+    def pictures(self) -> list[Picture]:
+        """All pictures that crops are drawn from."""
+        return [picture for _, pictures in self.groups for picture in pictures]
+
+    @property
     def names(self) -> list[str]:
-        """Names of all pictures, for the run's record."""
-        return [picture.name for _, pictures in self.groups for picture in pictures]
+        """Their names, for the run's record."""
+        return [picture.name for picture in self.pictures]
 
     def item(self, rng: np.random.Generator) -> Pair:
         """One pair; all random choices come from `rng`.

@@ -1,15 +1,15 @@
 """What turns a sharp picture into its low-resolution counterpart, as a composable list.
 
-A recipe lists the steps; each is a small model checked by pydantic, told apart by ``kind``, and may give a range ``[low, high]`` from which every
-sample draws its own value::
+A recipe lists the steps; each is a small model checked by pydantic, told apart by ``kind``, and may give a range ``[low, high]`` from which
+every sample draws its own value::
 
     [[degradation]]
     kind = "mtf_blur"
     mtf = [0.2, 0.4]
     scale = 4
 
-All steps take and give ``[C, H, W]`` float32 tensors in physical units, and draw from one explicit generator, so that a sample's degradation is a function of
-that generator's seed alone.
+All steps take and give ``[C, H, W]`` float32 tensors in physical units, and draw from one explicit generator, so that a sample's
+degradation is a function of that generator's seed alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from .sensor_model import gaussian_taps, mtf_sigma, separable_filter
@@ -33,7 +33,13 @@ def _as_range(value: object) -> object:
     return (float(value), float(value)) if isinstance(value, int | float) else value
 
 
-Range = Annotated[tuple[float, float], BeforeValidator(_as_range)]
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0.0 <= value[0] <= value[1] < math.inf:
+        raise ValueError("a range is [low, high] with 0 <= low <= high")
+    return value
+
+
+Range = Annotated[tuple[float, float], BeforeValidator(_as_range), AfterValidator(_ascending)]
 """A number, or ``[low, high]`` from which each sample draws uniformly."""
 
 
@@ -42,15 +48,23 @@ class _Step(BaseModel):
 
 
 class MtfBlur(_Step):
-    """Gaussian blur whose transfer function at the low-resolution Nyquist frequency is `mtf`.
+    """Gaussian blur whose transfer function at the low-resolution Nyquist frequency is `mtf`, together with `Decimate` of the same scale.
 
-    ``MTF(f) = exp(-2 pi^2 sigma^2 f^2)`` at ``f = 1 / (2 scale)`` gives ``sigma = scale sqrt(-2 ln mtf) / pi`` pixels. `Decimate` at an even scale averages the
-    two central pixels per axis, which is itself a blur of variance 1/4; that is taken off here, so that the pair has the wanted transfer function.
+    ``MTF(f) = exp(-2 pi^2 sigma^2 f^2)`` at ``f = 1 / (2 scale)`` gives ``sigma = scale sqrt(-2 ln mtf) / pi`` pixels. `Decimate` at an
+    even scale averages the two central pixels per axis, which is itself a blur, of transfer ``cos(pi f)``; that is taken off here, so that
+    the pair has the wanted transfer.
     """
 
     kind: Literal["mtf_blur"] = "mtf_blur"
     mtf: Range = (0.3, 0.3)
     scale: int = Field(4, ge=2, le=16)
+
+    @field_validator("mtf")
+    @classmethod
+    def _is_share(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0.0 < value[0] <= value[1] < 0.9:
+            raise ValueError("an MTF at the Nyquist frequency lies above 0 and below 0.9")
+        return value
 
     def __call__(self, image: Tensor, rng: Rng) -> Tensor:
         """Blur ``[C, H, W]`` with reflected borders."""
@@ -61,8 +75,8 @@ class MtfBlur(_Step):
         return separable_filter(image[None], taps, (longest // 2, longest // 2))[0]
 
     def _sigma(self, mtf: float) -> float:
-        own = 0.25 if self.scale % 2 == 0 else 0.0
-        return math.sqrt(max(mtf_sigma(mtf, self.scale) ** 2 - own, 1e-6))
+        averaging = math.cos(math.pi / (2 * self.scale)) if self.scale % 2 == 0 else 1.0
+        return mtf_sigma(min(mtf / averaging, 0.999), self.scale)
 
 
 class Noise(_Step):

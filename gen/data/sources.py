@@ -1,8 +1,8 @@
 """Where training pictures come from: declared in a recipe, read into memory as physical float32 arrays.
 
-Each source is a small model checked by pydantic, told apart by ``kind``. All paths are relative to the recipe's data folder. A picture has a name
-(``relative/path.tif``, with ``#3`` for a member of a stack and ``@r0:r1,c0:c1`` for a window), and `exclude` takes shell patterns over those names: that is how held-out
-places are kept out of training.
+Each source is a small model checked by pydantic, told apart by ``kind``. All paths are relative to the recipe's data folder. A picture
+has a name (``relative/path.tif``, with ``#3`` for a member of a stack; a window adds ``@r0:r1,c0:c1``), and `only` and `exclude` take shell
+patterns over those names without the window: that is how held-out places are kept out of training.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import InputError
 
 Array = NDArray[np.float32]
+Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,26 @@ class Picture:
     """One picture in memory.
 
     Attributes:
-        name: Unique name, as used by `exclude`.
+        name: Unique name.
         pixels: ``[C, H, W]`` float32, physical units, NaN where there is no data.
+        place: Its name without the window.
+        window: Rows and columns ``(r0, r1, c0, c1)`` of the stored picture; None for all of it.
     """
 
     name: str
     pixels: Array
+    place: str
+    window: Window | None = None
+
+    def overlaps(self, other: Picture) -> bool:
+        """Whether two pictures share pixels of one stored picture."""
+        if self.place != other.place:
+            return False
+        if self.window is None or other.window is None:
+            return True
+        top, bottom, left, right = self.window
+        first, last, start, end = other.window
+        return top < last and first < bottom and left < end and start < right
 
 
 class _Source(BaseModel):
@@ -47,7 +62,7 @@ class _Source(BaseModel):
     """Names (shell patterns) that are left out."""
     only: tuple[str, ...] = ("*",)
     """Names (shell patterns) that are taken."""
-    window: tuple[int, int, int, int] | None = None
+    window: Window | None = None
     """Rows and columns ``(r0, r1, c0, c1)`` to cut from each picture."""
     gain: tuple[float, float] = (1.0, 1.0)
     """Random brightness factor, against learning one place's reflectances by heart."""
@@ -76,12 +91,18 @@ class _Source(BaseModel):
             raise InputError(f"the training source {self._where()} holds no picture under {root}; check its path, 'only' and 'exclude'")
 
     def _physical(self, name: str, stored: NDArray[np.generic], extra: float) -> Picture:
+        place = name
         if self.window is not None:
             top, bottom, left, right = self.window
+            if not (0 <= top < bottom <= stored.shape[1] and 0 <= left < right <= stored.shape[2]):
+                raise InputError(
+                    f"the window {self.window} does not lie in {name}, which has {stored.shape[1]} x {stored.shape[2]} pixels; "
+                    "give rows and columns as [r0, r1, c0, c1]"
+                )
             stored = stored[:, top:bottom, left:right]
             name = f"{name}@{top}:{bottom},{left}:{right}"
         pixels = (stored.astype(np.float32) + np.float32(self.offset + extra)) * np.float32(self.scale)
-        return Picture(name, np.ascontiguousarray(pixels))
+        return Picture(name, np.ascontiguousarray(pixels), place, self.window)
 
     def _where(self) -> str:
         return str(getattr(self, "files", ""))

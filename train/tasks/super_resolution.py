@@ -1,17 +1,22 @@
 """Training of EDiffSR: mean-reverting diffusion of the residual between a picture and its up-sampled low-resolution counterpart.
 
-The published loss (`state`) scores the mean of a reverse step against the optimal one. `velocity` scores ``v = a eps - s y0`` of the equivalent variance-preserving
-diffusion ``y = (x - mu) / lambda`` instead: its prediction at t = T is the residual itself, so that one evaluation from the start state gives the posterior mean, which a
-noise prediction cannot (there the signal weight 0.005 multiplies its error by 200).
+The published loss (`state`) scores the mean of a reverse step against the optimal one. `velocity` scores ``v = a eps - s y0`` of the
+equivalent variance-preserving diffusion ``y = (x - mu) / lambda`` instead: its prediction at t = T is the residual itself, so that one
+evaluation from the start state gives the posterior mean, which a noise prediction cannot (there the signal weight 0.005 multiplies its
+error by 200).
 
-Residuals are far smaller over plain ground than over towns. `contrast_floor` weighs each sample and band by the inverse of the squared error that the best linear
-estimate would make, its variance taken from the low-resolution picture's local contrast. The weight depends on the condition alone, so the optimum is unchanged.
+Residuals are far smaller over plain ground than over towns. `contrast_floor` weighs each sample and band by the inverse of the squared
+error that the best linear estimate would make, its variance taken from the low-resolution picture's local contrast. The weight depends on
+the condition and the time alone, so the optimum is unchanged.
 """
 
 from __future__ import annotations
 
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +25,10 @@ from torch import Tensor, nn
 from ...gen.data.datasets import PairDataset
 from ...gen.data.degrade import build_degradation
 from ...gen.data.resample import upsample
+from ...gen.errors import InputError
 from ...gen.models.eanet import EANet
 from ...gen.schedulers.mean_reverting import MeanRevertingScheduler
-from ...gen.schedulers.training import optimal_state_loss
+from ...gen.schedulers.training import noise_l1_loss, optimal_state_loss, velocity_target
 from ..order import Stream, sample_noise, sample_rng, sample_uniform
 from ..task import Batch
 from .super_resolution_config import SuperResolutionConfig
@@ -30,6 +36,8 @@ from .super_resolution_evaluation import HeldOutScore
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
+
+T = TypeVar("T")
 
 
 class SuperResolutionTask:
@@ -46,15 +54,18 @@ class SuperResolutionTask:
         """
         self.recipe: Recipe = recipe
         self.config: SuperResolutionConfig = recipe.task
-        self.scheduler = MeanRevertingScheduler(**self.config.scheduler)
+        self.scheduler = configured(MeanRevertingScheduler, self.config.scheduler, "task.scheduler")
         self.data = PairDataset(self.config.sources, recipe.data, self.config.crop, build_degradation(self.config.degradation))
-        self.held_out = HeldOutScore(self.config, recipe.data, self.data.names)
+        if self.data.bands != len(self.config.bands):
+            raise InputError(f"the sources give {self.data.bands} bands, but task.bands names {len(self.config.bands)}; make them agree")
+        self.held_out = HeldOutScore(self.config, recipe.data, self.data.pictures)
 
     def build(self, initialise: Path | None) -> nn.Module:
         """A fresh network, or the one stored in a model folder (its ``model`` part)."""
         if initialise is not None:
-            return EANet.from_pretrained(initialise / "model" if (initialise / "model").is_dir() else initialise, torch_dtype=torch.float32)
-        return EANet(bands=len(self.config.bands), scale=self.config.scale, **self.config.model)
+            return EANet.from_pretrained(_model_part(initialise), torch_dtype=torch.float32)
+        given = {"bands": len(self.config.bands), "scale": self.config.scale, **self.config.model}
+        return configured(EANet, given, "task.model")
 
     def batch(self, indices: list[int]) -> Batch:
         """Pairs, diffusion times and noise of these samples."""
@@ -79,8 +90,10 @@ class SuperResolutionTask:
         if self.config.loss == "state":
             return optimal_state_loss(self.scheduler, output, state, high, mu, time), {}
         if self.config.loss == "noise_l1":
-            return (output - noise).abs().mean(), {}
-        return self._velocity_loss(output, high - mu, noise, time, low)
+            return noise_l1_loss(output, noise), {}
+        error = (output - velocity_target(self.scheduler, high, mu, noise, time)).square()
+        figures = self._final_errors(error.detach(), high - mu, time)
+        return (error * self._contrast_weight(low, time)).mean(), figures
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Held-out figures of the bicubic, the one-step mean and the samples."""
@@ -98,25 +111,57 @@ class SuperResolutionTask:
         time = torch.floor(uniform[:, 0] * final) + 1
         return torch.where(uniform[:, 1] < self.config.final_time_share, torch.full_like(time, float(final)), time).to(torch.float32)
 
-    def _velocity_loss(
-        self, output: Tensor, residual: Tensor, noise: Tensor, time: Tensor, low: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        spread = self.scheduler.config.max_sigma / 255.0
-        weight, std = (value.view(-1, 1, 1, 1).to(residual) for value in self.scheduler.marginal(time))
-        share = std / spread
-        clean = residual / spread
-        error = (output - (weight * noise - share * clean)).square()
-        with torch.no_grad():
-            last = (time == self.scheduler.config.num_train_timesteps).to(error)
-            plain = (error.detach().mean((1, 2, 3)) * last).sum() / last.sum().clamp(min=1)
-            bicubic = (clean.square().mean((1, 2, 3)) * last).sum() / last.sum().clamp(min=1)
-        if self.config.contrast_floor > 0:
-            floor = self.config.contrast_floor * self.scheduler.config.data_scale
-            variance = (local_variance(low) + floor**2) / spread**2
-            error = error * (weight.square() + share.square() / variance[:, :, None, None])
-        return error.mean(), {"mean_error": plain, "bicubic_error": bicubic}
+    def _final_errors(self, error: Tensor, residual: Tensor, time: Tensor) -> dict[str, Tensor]:
+        """Mean squared error of the samples at t = T, in units of lambda^2, of the network and of bicubic; 0 where there is none."""
+        last = (time == self.scheduler.config.num_train_timesteps).to(error)
+        count = last.sum().clamp(min=1)
+        clean = (residual / self.scheduler.spread).square()
+        both = {"mean_error": error, "bicubic_error": clean}
+        return {name: (value.mean((1, 2, 3)) * last).sum() / count for name, value in both.items()}
+
+    def _contrast_weight(self, low: Tensor, time: Tensor) -> Tensor | float:
+        """``[B, C, 1, 1]``: inverse squared error of the best linear estimate of v, for a residual of the low picture's local variance."""
+        if not self.config.contrast_floor:
+            return 1.0
+        spread = self.scheduler.spread
+        weight, std = (value.to(low).view(-1, 1, 1, 1) for value in self.scheduler.marginal(time))
+        floor = self.config.contrast_floor * self.scheduler.config.data_scale
+        variance = (local_variance(low) + floor**2) / spread**2
+        return weight.square() + (std / spread).square() / variance[:, :, None, None]
 
 
 def local_variance(low: Tensor) -> Tensor:
     """Mean squared difference of each band's pixels from their 3 x 3 mean: ``[B, C, h, w]`` to ``[B, C]``."""
     return (low - F.avg_pool2d(low, 3, 1, 1, count_include_pad=False)).square().mean((2, 3))
+
+
+def configured(make: Callable[..., T], settings: Mapping[str, Any], where: str) -> T:
+    """Build an object from a recipe's table.
+
+    Args:
+        make: Class.
+        settings: Its arguments.
+        where: The table's dotted name, for errors.
+
+    Raises:
+        InputError: If an argument is unknown or out of range.
+    """
+    known = [name for name in inspect.signature(make).parameters if name != "self"]
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.5)
+            raise InputError(
+                f"unknown key '{where}.{name}'" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
+            )
+    try:
+        return make(**settings)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _model_part(folder: Path) -> Path:
+    from ...gen.zoo.names import resolve_model
+
+    if (folder / "config.json").is_file():
+        return folder
+    return resolve_model(folder) / "model"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ...gen.data.degrade import Degradation
+from ...gen.data.degrade import Decimate, Degradation
 from ...gen.data.sources import Source
 
 
@@ -30,7 +31,7 @@ class SuperResolutionConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["super_resolution"] = "super_resolution"
-    bands: list[str]
+    bands: list[str] = Field(min_length=1)
     unit: str = "reflectance"
     scale: int = Field(4, ge=2, le=16)
     crop: int = Field(64, ge=16)
@@ -44,7 +45,24 @@ class SuperResolutionConfig(BaseModel):
     final_time_share: float = Field(0.0, ge=0, le=1)
     """Share of the samples that are noised to the very end (t = T), which is where the one-step mean starts."""
     contrast_floor: float = Field(0.0, ge=0)
-    """Above 0, each sample's loss is divided by (its low picture's local variance + floor^2): plain and busy places then count alike, as they do in PSNR."""
+    """Above 0, plain and busy places count alike, as they do in PSNR; variances below floor^2 (physical units) are taken as that."""
     degradation: list[Degradation]
     sources: list[Source]
     held_out: HeldOut = HeldOut()  # type: ignore[call-arg]
+
+    @model_validator(mode="after")
+    def _agree(self) -> SuperResolutionConfig:
+        """Refuse parts that contradict each other."""
+        reduced = math.prod(step.scale for step in self.degradation if isinstance(step, Decimate))
+        if reduced != self.scale:
+            raise ValueError(f"the degradation reduces {reduced} times and scale is {self.scale}; they must be equal")
+        if self.crop % self.scale:
+            raise ValueError(f"the crop of {self.crop} pixels is no multiple of the scale {self.scale}")
+        wanted = {"noise_l1": "epsilon", "velocity": "v_prediction"}.get(self.loss)
+        named = {self.scheduler.get("prediction_type", "epsilon"), self.model.get("prediction", "epsilon")}
+        if len(named) > 1 or (wanted and named != {wanted}):
+            expected = wanted or "the same in both"
+            raise ValueError(
+                f"scheduler.prediction_type and model.prediction are {' and '.join(sorted(named))}; the loss {self.loss} needs {expected}"
+            )
+        return self

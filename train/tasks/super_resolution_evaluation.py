@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ from torch import Tensor, nn
 
 from ...gen.data.resample import upsample
 from ...gen.data.sensor_model import SensorModel
+from ...gen.data.sources import Array, Picture
 from ...gen.errors import InputError
 from ...gen.schedulers.mean_reverting import MeanRevertingScheduler
+from ...metrics.fidelity import psnr
+from ...metrics.spectrum import band_power_ratio
 from ..order import Stream, sample_noise
 from .super_resolution_config import SuperResolutionConfig
 
@@ -24,32 +28,40 @@ class HeldOutScore:
         high: Their centre crops, ``[C, H, W]`` each, physical units.
     """
 
-    def __init__(self, config: SuperResolutionConfig, root: Path, trained: list[str]) -> None:
+    def __init__(self, config: SuperResolutionConfig, root: Path, trained: Sequence[Picture]) -> None:
         """Read the held-out pictures.
 
         Args:
             config: The task's configuration.
             root: Data folder.
-            trained: Names of the training pictures.
+            trained: The training pictures.
 
         Raises:
-            InputError: If a held-out picture is also trained on.
+            InputError: If a held-out picture is also trained on, or its centre holds nodata.
         """
         self.config = config
         self.sensor = SensorModel(config.scale, mtf=config.held_out.mtf)
         pictures = [picture for source in config.held_out.sources for picture in source.pictures(root)]
         self.names = [picture.name for picture in pictures]
-        both = sorted(set(self.names) & set(trained))
-        if both:
-            raise InputError(f"held-out pictures are also trained on: {', '.join(both[:3])}; exclude them from the sources")
-        self.high = [torch.from_numpy(_centre(picture.pixels, config.held_out.crop, config.scale)) for picture in pictures]
+        for picture in pictures:
+            other = next((other for other in trained if picture.overlaps(other)), None)
+            if other is not None:
+                raise InputError(
+                    f"the held-out picture {picture.name} is also trained on, as {other.name}; "
+                    "exclude it from the sources or choose windows apart"
+                )
+        self.high = [torch.from_numpy(_centre(picture, config.held_out.crop, config.scale)) for picture in pictures]
 
     def __call__(self, model: nn.Module, scheduler: MeanRevertingScheduler) -> dict[str, float]:
         """Mean figures over the pictures.
 
+        Args:
+            model: An `EANet`, in evaluation mode.
+            scheduler: The diffusion that it is trained for; its grid of times is set here.
+
         Returns:
-            PSNR (dB, data range 1, all bands, no border cut) of bicubic, one-step mean and samples, ratio of spectral power to the truth's in the upper half band for bicubic and samples,
-            and ``score``, the one-step PSNR.
+            PSNR (dB, data range 1, all bands, no border cut) and ratio of spectral power to the truth's in the upper half band, each of
+            bicubic, one-step mean and sample; and ``score``, the one-step PSNR. Empty without held-out pictures.
         """
         if not self.high:
             return {}
@@ -61,25 +73,33 @@ class HeldOutScore:
         truth = high[None].to(next(model.parameters()))
         low = self.sensor.degrade(truth)
         noise = sample_noise(0, [number], tuple(high.shape), Stream.EVALUATION).to(truth)
-        mean = self._consistent(one_step(model, scheduler, low, noise, self.config.scale), low)
-        temperature = self.config.held_out.temperature
-        drawn = self._consistent(sample(model, scheduler, low, noise * temperature, self.config.scale, self.config.held_out.steps), low)
-        bicubic = upsample(low, self.config.scale)
-        return {
-            "psnr_bicubic": psnr(bicubic, truth),
-            "psnr_one_step": psnr(mean, truth),
-            "psnr_sample": psnr(drawn, truth),
-            "power_bicubic": upper_power(bicubic, truth),
-            "power_one_step": upper_power(mean, truth),
-            "power_sample": upper_power(drawn, truth),
+        drawn = sample(model, scheduler, low, noise * self.config.held_out.temperature, self.config.scale, self.config.held_out.steps)
+        pictures = {
+            "bicubic": upsample(low, self.config.scale),
+            "one_step": self._consistent(one_step(model, scheduler, low, noise, self.config.scale), low),
+            "sample": self._consistent(drawn, low),
         }
+        fidelity = {f"psnr_{name}": float(psnr(picture, truth, data_range=1.0)) for name, picture in pictures.items()}
+        power = {f"power_{name}": float(band_power_ratio(picture, truth)) for name, picture in pictures.items()}
+        return {**fidelity, **power}
 
     def _consistent(self, image: Tensor, low: Tensor) -> Tensor:
         return self.sensor.back_project(image, low)[0]
 
 
 def one_step(model: nn.Module, scheduler: MeanRevertingScheduler, low: Tensor, noise: Tensor, scale: int) -> Tensor:
-    """Prediction of the clean picture from the start state in one evaluation (physical units in and out)."""
+    """Prediction of the clean picture from the start state in one evaluation.
+
+    Args:
+        model: An `EANet`.
+        scheduler: Its diffusion.
+        low: ``[B, C, h, w]``, physical units.
+        noise: Standard normal, ``[B, C, h * scale, w * scale]``.
+        scale: Fine pixels per coarse pixel side.
+
+    Returns:
+        ``[B, C, h * scale, w * scale]``, physical units.
+    """
     unit = scheduler.config.data_scale
     mu = upsample(low * unit, scale)
     state = scheduler.init_state(mu, noise)
@@ -89,7 +109,7 @@ def one_step(model: nn.Module, scheduler: MeanRevertingScheduler, low: Tensor, n
 
 
 def sample(model: nn.Module, scheduler: MeanRevertingScheduler, low: Tensor, noise: Tensor, scale: int, steps: int) -> Tensor:
-    """One sample with the scheduler's deterministic sampler (physical units in and out)."""
+    """One sample with the scheduler's deterministic sampler; arguments and result as in `one_step`, with ``steps`` evaluations."""
     unit = scheduler.config.data_scale
     mu = upsample(low * unit, scale)
     scheduler.set_timesteps(steps, low.device)
@@ -101,27 +121,10 @@ def sample(model: nn.Module, scheduler: MeanRevertingScheduler, low: Tensor, noi
     return state / unit
 
 
-def psnr(image: Tensor, truth: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB at data range 1, over all bands."""
-    return float(-10.0 * torch.log10((image - truth).square().mean()))
-
-
-def upper_power(image: Tensor, truth: Tensor) -> float:
-    """Power of the picture in the upper half band (radial frequency 0.25 to 0.5 cycles per pixel) over that of the truth, summed over bands."""
-    window = torch.hann_window(image.shape[-2], periodic=False)[:, None] * torch.hann_window(image.shape[-1], periodic=False)
-    radius = (torch.fft.fftfreq(image.shape[-2])[:, None] ** 2 + torch.fft.fftfreq(image.shape[-1]) ** 2).sqrt()
-    upper = (radius >= 0.25) & (radius <= 0.5)
-
-    def power(value: Tensor) -> Tensor:
-        value = (value - value.mean((-2, -1), keepdim=True)).cpu().float() * window
-        return torch.fft.fft2(value).abs().square()[..., upper].sum()
-
-    return float(power(image) / power(truth))
-
-
-def _centre(
-    pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]], crop: int, scale: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    height, width = (min(crop, size) // scale * scale for size in pixels.shape[-2:])
-    top, left = (pixels.shape[-2] - height) // 2, (pixels.shape[-1] - width) // 2
-    return np.ascontiguousarray(pixels[:, top : top + height, left : left + width])
+def _centre(picture: Picture, crop: int, scale: int) -> Array:
+    height, width = (min(crop, size) // scale * scale for size in picture.pixels.shape[-2:])
+    top, left = (picture.pixels.shape[-2] - height) // 2, (picture.pixels.shape[-1] - width) // 2
+    cut = np.ascontiguousarray(picture.pixels[:, top : top + height, left : left + width])
+    if not np.isfinite(cut).all():
+        raise InputError(f"the centre of the held-out picture {picture.name} holds nodata; choose another picture or a window")
+    return cut

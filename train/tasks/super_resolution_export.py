@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
 
 PROTOCOL = (
-    "mean over centre crops of held-out pictures, degraded by the sensor model without noise; PSNR in dB, all bands, data range 1, no border cut; "
-    "power: ratio to the truth's spectral power in the upper half band; after back-projection"
+    "mean over centre crops of held-out pictures, degraded by the sensor model without noise; PSNR in dB, all bands, data range 1, "
+    "no border cut; power: ratio to the truth's spectral power in the upper half band; after back-projection"
 )
 
 

@@ -1,0 +1,28 @@
+"""Where and in which precision a run computes."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from ..gen.errors import InputError
+from .recipe import Optimizer, Recipe
+
+
+def make_accelerator(recipe: Recipe) -> Accelerator:
+    """Accelerate's view of this process: its device, its rank, and the recipe's precision.
+
+    Raises:
+        InputError: If the device cannot do the precision.
+    """
+    try:
+        return Accelerator(mixed_precision=recipe.precision, gradient_accumulation_steps=recipe.accumulate)
+    except ValueError as error:
+        raise InputError(f"precision={recipe.precision} cannot be had here ({error}); choose precision=no") from error
+
+
+def make_optimizer(model: nn.Module, spec: Optimizer, device: torch.device) -> torch.optim.Optimizer:
+    """AdamW over the trainable weights; one fused kernel on CUDA."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trainable, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, fused=device.type == "cuda")
