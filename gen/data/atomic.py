@@ -96,7 +96,7 @@ def check_output_path(target: str | Path, *inputs: str | Path) -> None:
         raise InputError(f"the output folder {folder} does not exist; make it first, or choose another one")
     if not folder.is_dir():
         raise InputError(f"the output folder {folder} is a file; choose a folder that may be written")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise InputError(f"the output folder {folder} may not be written; change its permissions, or choose another one")
     for source in map(Path, inputs):
         same = target.exists() and source.exists() and os.path.samefile(target, source)

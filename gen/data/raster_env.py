@@ -127,8 +127,10 @@ def check_header(dataset: Any, path: object, size: int) -> None:
     block = rows * cols * depth
     blocks = math.ceil(height / rows) * math.ceil(width / cols)
     raw = height * width * count * depth
-    # Every block needs an entry of its own in a TIFF's tables, and no codec shrinks real pictures a thousandfold.
-    if raw > _SMALL and (size < blocks or raw > 20_000 * size):
+    # Every block of a TIFF has an entry of its own in the file's tables, also where the block is empty. PNG and JPEG shrink at most about
+    # a thousandfold, and so does one block.
+    shrinks = 2000 * size
+    if raw > _SMALL and (size < blocks or (block > _SMALL and block > shrinks) or (dataset.driver != "GTiff" and raw > shrinks)):
         raise InputError(f"{claim}; the header is damaged, or the file was cut short")
     if block > _MAX_BLOCK_BYTES:
         raise InputError(f"{path} is stored in blocks of {cols} x {rows} pixels, too large to read in parts; rewrite it as a tiled GeoTIFF")

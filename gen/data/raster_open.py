@@ -18,6 +18,7 @@ from ..errors import InputError
 from .band_names import chosen_bands, names_from_descriptions
 from .radiometry import DTYPES, fitting_nodata
 from .raster_env import DRIVERS, check_file, check_header, gdal_session
+from .raster_integrity import DeflateGuard, check_png
 from .raster_radiometry import BandFacts, Detected, detect_radiometry
 from .safe import SafeProduct, is_product, read_product
 from .sensors import sensor, sensors_with
@@ -55,6 +56,7 @@ class OpenRaster:
         sensor: Name of the product (or its family, where the level is open); None if unknown.
         detected: Radiometry of the chosen bands.
         notes: Sentences that the user may want to know.
+        guard: Looks for damage that GDAL reads over; None where nothing can be looked for.
     """
 
     path: Path
@@ -65,6 +67,7 @@ class OpenRaster:
     sensor: str | None
     detected: Detected
     notes: list[str] = field(default_factory=list)
+    guard: DeflateGuard | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
@@ -107,6 +110,8 @@ def _open_dataset(stack: ExitStack, file: str, path: Path, size: int) -> Any:
     with gdal_session(path):
         dataset = stack.enter_context(DatasetReader(file, driver=list(DRIVERS), sharing=False))
         check_header(dataset, path, size)
+    if dataset.driver == "PNG":
+        check_png(path)
     return dataset
 
 
@@ -127,8 +132,10 @@ def _open_file(path: Path, bands: Sequence[str | int] | None, sensor_name: str |
             # Asked for as a band, it is data: near infrared is often stored this way.
             chosen = [_unmasked(handle) for handle in chosen]
         detected = detect_radiometry(path, [handle.facts for handle in chosen], tags, dataset.driver)
+        guard = DeflateGuard(dataset, path)
+        stack.callback(guard.close)
         product = sensor_name or _sensor_of([name for name in names if name != "alpha"], tags)
-        return OpenRaster(path, chosen, tuple(names), tags, dataset.driver, product, detected, notes, stack)
+        return OpenRaster(path, chosen, tuple(names), tags, dataset.driver, product, detected, notes, guard, stack)
     except BaseException:
         stack.close()
         raise
@@ -150,7 +157,7 @@ def _open_product(product: SafeProduct, path: Path, bands: Sequence[str | int] |
         radiometry, source = product.radiometry([image.band for image in images])
         objection = None if radiometry else f"{source}; give --radiometry s2 (no offset) or s2-offset (-1000)"
         detected = Detected(radiometry, source if radiometry else "", objection)
-        return OpenRaster(path, handles, product.bands, dict(product.tags), "SENTINEL2", product.sensor, detected, [], stack)
+        return OpenRaster(path, handles, product.bands, dict(product.tags), "SENTINEL2", product.sensor, detected, [], None, stack)
     except BaseException:
         stack.close()
         raise

@@ -108,6 +108,11 @@ class RasterReader:
                 f"the window {height} x {width} at row {row}, column {col} leaves {self.path} ({self.height} x {self.width} pixels)"
             )
         check_read(len(self.bands), height, width, self.path)
+        guard = self._raster.guard
+        if guard is not None:
+            handles = self._raster.handles
+            with gdal_session(self.path):
+                guard.check(handles[0].dataset, [handle.index for handle in handles], row, col, height, width)
         return self._read(Window(col, row, width, height), (height, width))
 
     def preview(self, side: int = 512) -> Array:
