@@ -7,6 +7,7 @@ of the pixels and not of the stretch. Invalid pixels get a colour of their own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..gen.data.band_names import match_bands
 from ..gen.data.resample import upsample
 from ..gen.errors import InputError
 
@@ -153,29 +155,27 @@ def enlarge(image: Array, scale: int, how: str) -> Array:
     return np.where(np.isfinite(repeated).all(axis=0), smooth, np.nan)
 
 
-def shrink(height: int, width: int, longest: int) -> tuple[int, int]:
-    """The size of a preview whose longer side is at most `longest`; never larger than the raster, never empty."""
-    factor = max(1.0, max(height, width) / longest)
-    return max(1, round(height / factor)), max(1, round(width / factor))
+COMPOSITES = {
+    "True colour": ("red", "green", "blue"),
+    "Infrared": ("nir", "red", "green"),
+    "Short-wave infrared": ("swir22", "nir", "red"),
+}
 
 
-def named_composites(roles: Sequence[str | None], names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """The band combinations that these bands allow, best known first.
+def named_composites(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """The usual band combinations that these bands allow, best known first.
 
     Args:
-        roles: For each band what it shows (``red``, ``green``, ``blue``, ``nir``, ``swir1``, ``swir2``), None where unknown.
-        names: The bands' names, in the same order.
+        names: The bands' names; what they show is looked up in the sensor table.
 
     Returns:
         Title to the bands shown red, green and blue. There is always at least one.
     """
-    known = {role: name for role, name in reversed(list(zip(roles, names, strict=True))) if role}
-    wanted = {
-        "True colour": ("red", "green", "blue"),
-        "Infrared": ("nir", "red", "green"),
-        "Short-wave infrared": ("swir2", "nir", "red"),
-    }
-    found = {title: (known[a], known[b], known[c]) for title, (a, b, c) in wanted.items() if {a, b, c} <= known.keys()}
+    found: dict[str, tuple[str, str, str]] = {}
+    for title, wanted in COMPOSITES.items():
+        with suppress(InputError):
+            red, green, blue = (names[at] for at in match_bands(names, wanted))
+            found[title] = (red, green, blue)
     if not found:
         found["First bands" if len(names) > 1 else "Grey"] = (names[0], names[min(1, len(names) - 1)], names[min(2, len(names) - 1)])
     return found

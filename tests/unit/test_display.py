@@ -13,7 +13,6 @@ from earthgen.demos.display import (
     heat_gradient,
     heat_top,
     named_composites,
-    shrink,
     stretch_limits,
     to_heat,
     to_picture,
@@ -111,19 +110,13 @@ def test_enlarging_leaves_holes_where_they_are() -> None:
         assert hole[4:6, 6:8].all()
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"), [((100, 50), (100, 50)), ((10980, 10980), (1000, 1000)), ((4000, 1), (1000, 1)), ((2000, 500), (1000, 250))]
-)
-def test_previews_are_bounded_and_keep_their_shape(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert shrink(*size, 1000) == expected
-
-
 def test_composites_name_what_the_bands_show() -> None:
-    names = ["B02", "B03", "B04", "B08"]
-    found = named_composites(["blue", "green", "red", "nir"], names)
+    found = named_composites(["B02", "B03", "B04", "B08"])
     assert found == {"True colour": ("B04", "B03", "B02"), "Infrared": ("B08", "B04", "B03")}
-    assert named_composites([None, None], ["VV", "VH"]) == {"First bands": ("VV", "VH", "VH")}
-    assert named_composites([None], ["DEM"]) == {"Grey": ("DEM", "DEM", "DEM")}
+    assert named_composites(["red", "green", "blue"]) == {"True colour": ("red", "green", "blue")}
+    assert named_composites([f"SR_B{n}" for n in range(1, 8)])["Short-wave infrared"] == ("SR_B7", "SR_B5", "SR_B4")
+    assert named_composites(["VV", "VH"]) == {"First bands": ("VV", "VH", "VH")}
+    assert named_composites(["DEM"]) == {"Grey": ("DEM", "DEM", "DEM")}
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "loud"}, {"kind": "fixed", "low": 1.0, "high": 1.0}, {"kind": "fixed", "high": float("nan")}])

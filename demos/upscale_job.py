@@ -1,0 +1,287 @@
+"""The Upscale tab's run without the tab: settings in, files out, with progress, a time estimate and a stop at any step."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..gen.errors import InputError
+from .sessions import Session
+
+if TYPE_CHECKING:
+    from ..pipelines.super_resolution import SuperResolutionPipeline
+    from .previews import Scene
+
+PIPELINE = "SuperResolutionPipeline"
+DEFAULT_MODEL = "zoo:ediffsr-x4-small"
+MAX_STEPS, MAX_SAMPLES = 100, 16
+_POLL = 0.2  # seconds between two looks at the worker
+_log = logging.getLogger(__name__)
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user has chosen for a run.
+
+    Attributes:
+        model: A folder or ``zoo:name``.
+        bands: Bands of the input in the order of the model's; empty for those of the model's names.
+        steps: Evaluations of the network per sample, 1 to 100.
+        seed: Of the first sample.
+        samples: How many pictures the mean is taken of, 1 to 16; two or more give an uncertainty.
+        consistency: ``ibp`` or ``none``.
+    """
+
+    model: str = DEFAULT_MODEL
+    bands: tuple[str, ...] = ()
+    steps: int = 20
+    seed: int = 0
+    samples: int = 1
+    consistency: Literal["ibp", "none"] = "ibp"
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("steps", self.steps, 1, MAX_STEPS),
+            ("samples", self.samples, 1, MAX_SAMPLES),
+            ("seed", self.seed, 0, 2**63 - 1),
+        ):
+            if not low <= value <= high:
+                raise InputError(f"the number given for {name} is {value}; it must lie between {low} and {high}")
+        if self.consistency not in ("ibp", "none"):
+            raise InputError(f"there is no consistency {self.consistency!r}; choose 'ibp' or 'none'")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model folder says about itself, read without its weights.
+
+    Attributes:
+        name: As the user gave it.
+        bands: The bands that it takes and gives.
+        scale: How many times sharper its output is.
+        unit: Unit of the physical values that it knows.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    scale: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The files of a finished run.
+
+    Attributes:
+        scene: What it was made from.
+        image: The sharper raster.
+        invented: How far it is from plain interpolation.
+        uncertainty: Standard deviation over the samples; None for one sample.
+        bands: Band names of all three.
+        scale: Output pixels per input pixel side.
+        unit: Physical unit.
+        seconds: How long the run took.
+        error: Largest difference between the input and what its sensor would see in the output.
+    """
+
+    scene: Scene
+    image: Path
+    invented: Path
+    uncertainty: Path | None
+    bands: tuple[str, ...]
+    scale: int
+    unit: str
+    seconds: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        done: Finished parts.
+        total: All parts; 0 while it is not known.
+        seconds: Since the start.
+        left: Expected seconds to the end, None while unknown.
+    """
+
+    done: int
+    total: int
+    seconds: float
+    left: float | None
+
+
+def model_names() -> list[str]:
+    """The zoo's super-resolution models as the user writes them, the default first."""
+    from ..gen.zoo.names import zoo_models
+
+    names = [f"zoo:{name}" for name, folder in zoo_models() if _is_ours(folder)]
+    return sorted(names, key=lambda name: (name != DEFAULT_MODEL, name))
+
+
+def _is_ours(folder: Path) -> bool:
+    from ..gen.zoo.folder import read_index
+
+    try:
+        read_index(folder, PIPELINE)
+    except InputError:
+        return False
+    return True
+
+
+def model_facts(name: str) -> ModelFacts:
+    """Bands, scale and unit of a model.
+
+    Raises:
+        InputError: If there is no such model, or it is none for super-resolution.
+    """
+    from ..gen.zoo.folder import read_index
+    from ..gen.zoo.names import resolve_model
+
+    if not name or not name.strip():
+        raise InputError("no model is chosen; choose one of the list, or type the path of a model folder")
+    index = read_index(resolve_model(name.strip()), PIPELINE)
+    try:
+        return ModelFacts(name.strip(), tuple(index["bands"]), int(index["scale"]), str(index["unit"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the model {name} does not say its {error}; write the folder again with `earthgen train` or `convert`") from error
+
+
+@lru_cache(maxsize=2)
+def _load(name: str) -> SuperResolutionPipeline:
+    from ..pipelines.super_resolution import SuperResolutionPipeline
+
+    return SuperResolutionPipeline.load(name)
+
+
+def load_pipeline(name: str) -> SuperResolutionPipeline:
+    """The pipeline of a model, kept in memory for the next run; two users share it, since pipelines keep no state of a call."""
+    with _loading:
+        return _load(name)
+
+
+def run(session: Session, settings: Settings) -> Iterator[Progress]:
+    """Upscale the session's scene in a thread of its own; the files land in the session's folder and in `session.result`.
+
+    Closing the iterator stops the run. Nothing of an earlier result is lost unless the run ends well.
+
+    Args:
+        session: Whose scene is set.
+        settings: The user's choice.
+
+    Yields:
+        How far it is, a few times a second.
+
+    Raises:
+        InputError: If there is no scene, or scene and settings do not go together.
+        Cancelled: If the session was told to stop.
+    """
+    if session.scene is None:
+        raise InputError("there is no scene yet; upload a GeoTIFF or a picture first")
+    session.begin()
+    try:
+        worker = _Worker(lambda report: _upscale(session, settings, report))
+        try:
+            yield from worker.watch()
+        finally:
+            if worker.thread.is_alive():
+                session.cancel()
+                worker.thread.join()
+        session.check()
+        session.keep(worker.answer())
+    finally:
+        session.end()
+
+
+class _Worker:
+    """A thread with one result or error, and how far it is."""
+
+    def __init__(self, work: Callable[[Callable[[int, int], None]], Result]) -> None:
+        self._work = work
+        self._started = time.monotonic()
+        self._at = (0, 0)
+        self._outcome: Result | BaseException | None = None
+        self.thread = threading.Thread(target=self._go, name="earthgen-upscale", daemon=True)
+        self.thread.start()
+
+    def _go(self) -> None:
+        try:
+            self._outcome = self._work(self._report)
+        except BaseException as error:
+            self._outcome = error
+
+    def _report(self, done: int, total: int) -> None:
+        self._at = (done, total)
+
+    def watch(self) -> Iterator[Progress]:
+        while self.thread.is_alive():
+            self.thread.join(_POLL)
+            seconds = time.monotonic() - self._started
+            done, total = self._at
+            yield Progress(done, total, seconds, seconds * (total - done) / done if done else None)
+
+    def answer(self) -> Result:
+        if isinstance(self._outcome, Result):
+            return self._outcome
+        assert self._outcome is not None
+        raise self._outcome
+
+
+def _upscale(session: Session, settings: Settings, report: Callable[[int, int], None]) -> Result:
+    """The work of the thread: load the model, write the files into a folder of the run's own, which is removed if it does not end well."""
+    from ..pipelines.super_resolution_scene import upscale_scene
+
+    scene = session.scene
+    assert scene is not None
+    pipeline = load_pipeline(settings.model)
+
+    def progress(done: int, total: int) -> None:
+        session.check()
+        report(done, total)
+
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=session.folder))
+    stem = f"{scene.path.stem[:60]}_x{pipeline.scale}"
+    layers = {name: folder / f"{stem}_{name}.tif" for name in ("uncertainty", "invented")}
+    spread = layers["uncertainty"] if settings.samples > 1 else None
+    try:
+        session.check()
+        done = upscale_scene(
+            pipeline,
+            scene.path,
+            folder / f"{stem}.tif",
+            bands=scene.selectors(settings.bands) or None,
+            steps=settings.steps,
+            seed=settings.seed,
+            samples=settings.samples,
+            uncertainty=spread,
+            invented=layers["invented"],
+            consistency=settings.consistency,
+            radiometry=scene.radiometry if scene.chosen else None,
+            progress=progress,
+        )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Result(
+        scene, done.path, layers["invented"], spread, done.bands, pipeline.scale, pipeline.unit, done.seconds, done.consistency_error
+    )
+
+
+def sentence(error: BaseException) -> str:
+    """What the user reads about an error: its own sentence if it is one of ours, else where to look."""
+    if isinstance(error, InputError):
+        return " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this run; close other programs, or use the command line's smaller --tile"
+    _log.error("the run has failed", exc_info=error)
+    return f"something inside EarthGen has failed ({type(error).__name__}); the terminal that runs the app shows the details"
