@@ -24,18 +24,8 @@ MODEL = ModelFacts("zoo:some", ("red", "green", "blue", "nir"), 4, "reflectance"
 def write(path: Path, stored: np.ndarray, *, names: tuple[str, ...] = (), told: bool = True) -> Path:
     count, height, width = stored.shape
     grid = rasterio.transform.from_origin(500_000, 4_000_000, 10, 10)
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=height,
-        width=width,
-        count=count,
-        dtype=stored.dtype,
-        crs="EPSG:32633",
-        transform=grid,
-        nodata=nodata,
-    ) as file:
+    shape = {"count": count, "height": height, "width": width}
+    with rasterio.open(path, "w", driver="GTiff", dtype=stored.dtype, crs="EPSG:32633", transform=grid, **shape) as file:
         file.write(stored)
         if names:
             file.descriptions = names
