@@ -58,7 +58,7 @@ def double(source, target, seconds):
             RasterWriter(target.with_name("spread.tif"), bands=("red",), **about) as spread,
         ):
             sinks = {"image": image, "spread": spread}
-            report = stream(Double(seconds), reader, sinks, tile=96, spool=spool, resume=True, fingerprint={"seed": 0})
+            report = stream(Double(seconds), reader, sinks, tile=160, spool=spool, resume=True, fingerprint={"seed": 0})
     remove_spool(spool)
     target.with_name("resumed").write_text(str(report.resumed))
 
