@@ -202,9 +202,11 @@ def _locked(folder: Path) -> int:
     if fcntl is not None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             os.close(descriptor)
             raise InputError(f"another process is at work in {folder}; wait until it ends, or choose another output") from error
+        except OSError:
+            _log.warning("%s cannot be locked; see that no second process works there", folder)
     return descriptor
 
 

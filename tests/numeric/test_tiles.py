@@ -207,6 +207,29 @@ def test_every_tiling_and_batch_gives_the_whole_scene_s_result_bit_for_bit(size:
         assert np.array_equal(got, whole, equal_nan=True), (tile, batch)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    scale=st.integers(1, 4),
+    multiple=st.integers(1, 5),
+    tile=st.integers(1, 90),
+    batch=st.integers(1, 4),
+    blend=st.sampled_from([0.0, 0.4, 0.5, 0.8]),
+    holes=st.booleans(),
+)
+def test_any_scene_in_any_tiles_is_the_whole_scene(
+    height: int, width: int, scale: int, multiple: int, tile: int, batch: int, blend: float, holes: bool
+) -> None:
+    pixels = scene(height, width, holes=holes)
+    reach = math.ceil(2 / scale) + 2  # two convolutions, and holes filled from 2 away
+    step = Sharpen(scale=scale, halo=math.ceil(reach / (1 - blend)), multiple=multiple, rounds=2)
+    tile = max(tile, 6 * scale)  # so that the number of tiles stays small
+    assert np.array_equal(
+        run(step, pixels, tile=tile, batch=batch, blend=blend), step.one(TilePixels(pixels, 0, 0))["image"], equal_nan=True
+    )
+
+
 def test_hard_cuts_are_exact_where_the_halo_is_the_reach() -> None:
     pixels = scene(70, 90)
     step = Sharpen(scale=2, halo=5, rounds=6)
