@@ -22,8 +22,8 @@ statistics in half precision.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Iterable, Sequence
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,7 @@ from .eanet_blocks import EfficientActivationBlock, MultiScaleBlock, ResidualCha
 from .embed import Sinusoids
 from .pooling import ContextPool
 from .reach import network_reach
+from .strips import run_striped
 
 Variant = Literal["rcab", "msgroup_a", "msgroup_b", "cpem_lr"]
 Pool = Literal["global", "local"]
@@ -113,6 +114,7 @@ class EANet(ModelMixin, ConfigMixin):
         super().__init__()
         _check(bands, width, enc_blocks, dec_blocks, mid_blocks, variant, scale, pool, pool_size)
         self.gradient_checkpointing = False
+        self.striped = False  # set by `prepare_for_inference` on CPUs
         self.levels = len(enc_blocks)
         local = pool_size if pool == "local" else None
         embedding = 4 * width
@@ -146,10 +148,10 @@ class EANet(ModelMixin, ConfigMixin):
 
     @property
     def receptive_field(self) -> int:
-        """How far, in full-resolution pixels, a pixel reaches through the convolutions of one evaluation (the halo of a tile), over all
-        phases of the grid.
+        """How far a pixel reaches through the convolutions of one evaluation, in full-resolution pixels: the halo of a tile.
 
-        Pooled means reach farther: over their window when ``pool`` is local (`context_reach`), over the whole tile when it is global.
+        The largest over all phases of the grid. Pooled means reach farther: over their window when ``pool`` is local (`context_reach`),
+        over the whole tile when it is global.
         """
         return network_reach(self, pools=False)
 
@@ -201,7 +203,10 @@ class EANet(ModelMixin, ConfigMixin):
             value = self._run(blocks, up(value) + skips.pop(), embedding)
         return value
 
-    def _run(self, blocks: nn.Module, value: Tensor, embedding: Tensor) -> Tensor:
+    def _run(self, blocks: nn.ModuleList, value: Tensor, embedding: Tensor) -> Tensor:
+        """All blocks of a stage; `value` may be overwritten."""
+        if self.striped and not torch.is_grad_enabled() and self.config["variant"] in ("rcab", "cpem_lr"):
+            return run_striped(cast(Iterable[EfficientActivationBlock], blocks), value, embedding)
         for block in blocks.children():
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 value = self._gradient_checkpointing_func(block, value, embedding)
@@ -263,7 +268,8 @@ def _check(
             raise InputError(f"{name} is {got!r}; it is one of {', '.join(allowed)}; choose one of them")
     if len(enc_blocks) != len(dec_blocks) or not enc_blocks or min(*enc_blocks, *dec_blocks, mid_blocks) < 0:
         raise InputError(
-            f"enc_blocks {tuple(enc_blocks)} and dec_blocks {tuple(dec_blocks)} must count the blocks of the same levels; give both as many numbers"
+            f"enc_blocks {tuple(enc_blocks)} and dec_blocks {tuple(dec_blocks)} do not count the blocks of the same levels; "
+            "give both as many numbers, none below 0"
         )
     if bands < 1 or scale < 1 or pool_size < 2 or width < 4 or width % 4:
         raise InputError(

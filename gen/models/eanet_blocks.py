@@ -66,8 +66,9 @@ class ChannelNorm(nn.Module):
 
 
 class PooledAttention(nn.Sequential):
-    """Pointwise layers on pooled means, brought back to the pixels. Child 0 is the pool, so the convolutions keep their published
-    numbers.
+    """Pointwise layers on pooled means, brought back to the pixels.
+
+    Child 0 is the pool, so that the convolutions keep their published numbers.
     """
 
     def __init__(self, pool: ContextPool, *layers: nn.Module) -> None:
@@ -146,8 +147,8 @@ class EfficientActivationBlock(nn.Module):
 class MultiScaleBlock(EfficientActivationBlock):
     """The block of the published code before 2024-05: depth-wise kernels 3, 5 and 7, each with a gate and a pooled map, and a blend.
 
-    As published, the three pooled maps themselves are blended, not their products with the pixels: with a global pool the token half adds one
-    value per channel to the whole picture.
+    As published, the three pooled maps themselves are blended, not their products with the pixels: with a global pool the token half adds
+    one value per channel to the whole picture.
     """
 
     def add_mixer(self, channels: int, pool: ContextPool) -> None:

@@ -40,13 +40,6 @@ class ContextPool(nn.Module):
             self.cell = max(1, cell // pixel)
             self.count = max(2, 2 * round(local_size / (2 * self.cell * pixel)))
 
-    @property
-    def reach(self) -> int:
-        """How far (pixels of this level) a pixel can be and still change the result, counted from cell edge to cell edge; 0 for a global
-        pool.
-        """  # Half the window, one more cell by the bilinear interpolation of `spread`.
-        return (self.count // 2 + 1) * self.cell if self.cell else 0
-
     def forward(self, value: Tensor) -> Tensor:
         """Pool.
 
