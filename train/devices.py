@@ -16,13 +16,20 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     Raises:
         InputError: If the device cannot do the precision.
     """
+    precision = _fastest() if recipe.precision == "auto" else recipe.precision
     try:
-        return Accelerator(mixed_precision=recipe.precision, gradient_accumulation_steps=recipe.accumulate)
+        return Accelerator(mixed_precision=precision, gradient_accumulation_steps=recipe.accumulate)
     except ValueError as error:
-        raise InputError(f"precision={recipe.precision} cannot be had here ({error}); choose precision=no") from error
+        raise InputError(f"precision={precision} cannot be had here ({error}); choose precision=no") from error
 
 
 def make_optimizer(model: nn.Module, spec: Optimizer, device: torch.device) -> torch.optim.Optimizer:
     """AdamW over the trainable weights; one fused kernel on CUDA."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(trainable, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, fused=device.type == "cuda")
+
+
+def _fastest() -> str:
+    from ..gen.models.fast import pick_device, pick_dtype
+
+    return "bf16" if pick_dtype("auto", pick_device("auto")) is torch.bfloat16 else "no"

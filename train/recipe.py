@@ -54,7 +54,8 @@ class Recipe(BaseModel):
     evaluate_every: int = Field(10_000, ge=0)
     log_every: int = Field(500, ge=1)
     keep: int = Field(2, ge=1)
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["auto", "no", "bf16", "fp16"] = "no"
+    """Of the forward pass; the weights stay float32. `auto` is bf16 where the device computes in it, else no."""
     output: Path = Path("runs")
     data: Path = Path("../shared/data")
     initialise: Path | None = None
@@ -83,7 +84,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     file = _find(path)
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is not valid TOML: {error}") from error
     for override in overrides:
         _apply(table, override)

@@ -7,11 +7,13 @@ patterns over those names without the window: that is how held-out places are ke
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,7 +146,7 @@ class ArrayFiles(_Source):
     kind: Literal["array"] = "array"
     files: str
     key: str
-    bands: tuple[int, ...]
+    bands: tuple[int, ...] = Field(min_length=1)
     """Positions from 0 along the channel axis."""
     channels_last: bool = False
     nodata: float | None = None
@@ -152,12 +154,7 @@ class ArrayFiles(_Source):
     def _stored(self, root: Path) -> Iterator[tuple[str, NDArray[np.generic], float]]:
         for path in sorted(root.glob(self.files)):
             name = path.relative_to(root).as_posix()
-            with np.load(path, allow_pickle=False) as archive:
-                if self.key not in archive.files:
-                    raise InputError(f"{path} has no array {self.key!r}; it has {', '.join(archive.files)}")
-                stack = archive[self.key].astype(np.float32)
-            if self.channels_last:
-                stack = np.moveaxis(stack, -1, -3)
+            stack = self._array(path)
             if self.nodata is not None:
                 stack[stack == self.nodata] = np.nan
             if stack.ndim == 3:
@@ -165,6 +162,25 @@ class ArrayFiles(_Source):
                 continue
             for number, image in enumerate(stack):
                 yield f"{name}#{number}", image[list(self.bands)], 0.0
+
+    def _array(self, path: Path) -> Array:
+        """The array, channels before rows."""
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                if self.key not in archive.files:
+                    raise InputError(f"{path} has no array {self.key!r}; it has {', '.join(archive.files)}")
+                stack = archive[self.key].astype(np.float32)
+        except (OSError, ValueError, AttributeError, BadZipFile, zlib.error) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path} cannot be read as a numpy archive of numbers ({error}); copy it again or exclude it") from error
+        if stack.ndim not in (3, 4):
+            raise InputError(f"the array {self.key!r} of {path} has {stack.ndim} axes; expected [C, H, W] or a stack [N, C, H, W]")
+        if self.channels_last:
+            stack = np.moveaxis(stack, -1, -3)
+        if max(self.bands) >= stack.shape[-3]:
+            raise InputError(f"the array {self.key!r} of {path} has {stack.shape[-3]} bands; bands {list(self.bands)} count from 0")
+        return np.asarray(stack, dtype=np.float32)
 
 
 class ImageFiles(_Source):
@@ -180,8 +196,11 @@ class ImageFiles(_Source):
         from PIL import Image
 
         for path in sorted(root.glob(self.files)):
-            with Image.open(path) as file:
-                rgb = np.asarray(file.convert("RGB"), dtype=np.float32).transpose(2, 0, 1)
+            try:
+                with Image.open(path) as file:
+                    rgb = np.asarray(file.convert("RGB"), dtype=np.float32).transpose(2, 0, 1)
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                raise InputError(f"{path} cannot be read as a picture ({error}); copy it again or exclude it") from error
             if self.reduce > 1:
                 rgb = _block_mean(rgb, self.reduce)
             yield path.relative_to(root).as_posix(), rgb, 0.0

@@ -5,9 +5,8 @@ equivalent variance-preserving diffusion ``y = (x - mu) / lambda`` instead: its 
 evaluation from the start state gives the posterior mean, which a noise prediction cannot (there the signal weight 0.005 multiplies its
 error by 200).
 
-Residuals are far smaller over plain ground than over towns. `contrast_floor` weighs each sample and band by the inverse of the squared
-error that the best linear estimate would make, its variance taken from the low-resolution picture's local contrast. The weight depends on
-the condition and the time alone, so the optimum is unchanged.
+Residuals are far smaller over plain ground than over towns. With ``task.contrast`` the diffusion works relative to the place's own contrast
+(`gen.data.frames`); without, in physical values times a constant, as published.
 """
 
 from __future__ import annotations
@@ -19,12 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...gen.data.datasets import PairDataset
 from ...gen.data.degrade import build_degradation
-from ...gen.data.resample import upsample
 from ...gen.errors import InputError
 from ...gen.models.eanet import EANet
 from ...gen.schedulers.mean_reverting import MeanRevertingScheduler
@@ -63,9 +60,9 @@ class SuperResolutionTask:
     def build(self, initialise: Path | None) -> nn.Module:
         """A fresh network, or the one stored in a model folder (its ``model`` part)."""
         if initialise is not None:
-            return EANet.from_pretrained(_model_part(initialise), torch_dtype=torch.float32)
+            return EANet.from_pretrained(_model_part(initialise), torch_dtype=torch.float32).to(memory_format=torch.channels_last)
         given = {"bands": len(self.config.bands), "scale": self.config.scale, **self.config.model}
-        return configured(EANet, given, "task.model")
+        return configured(EANet, given, "task.model").to(memory_format=torch.channels_last)
 
     def batch(self, indices: list[int]) -> Batch:
         """Pairs, diffusion times and noise of these samples."""
@@ -82,9 +79,9 @@ class SuperResolutionTask:
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over samples of the configured loss, and the plain error of the samples at t = T."""
-        high, low = (batch.tensors[name] * self.scheduler.config.data_scale for name in ("high", "low"))
         noise, time = batch.tensors["noise"], batch.tensors["time"]
-        mu = upsample(low, self.config.scale)
+        frame = self.config.frame(batch.tensors["low"], self.scheduler)
+        high, low, mu = frame.enter(batch.tensors["high"]), frame.low, frame.mu
         state = self.scheduler.add_noise(high, mu, noise, time)
         output = model(state - mu, time, mu, low)
         if self.config.loss == "state":
@@ -93,7 +90,7 @@ class SuperResolutionTask:
             return noise_l1_loss(output, noise), {}
         error = (output - velocity_target(self.scheduler, high, mu, noise, time)).square()
         figures = self._final_errors(error.detach(), high - mu, time)
-        return (error * self._contrast_weight(low, time)).mean(), figures
+        return error.mean(), figures
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Held-out figures of the bicubic, the one-step mean and the samples."""
@@ -118,21 +115,6 @@ class SuperResolutionTask:
         clean = (residual / self.scheduler.spread).square()
         both = {"mean_error": error, "bicubic_error": clean}
         return {name: (value.mean((1, 2, 3)) * last).sum() / count for name, value in both.items()}
-
-    def _contrast_weight(self, low: Tensor, time: Tensor) -> Tensor | float:
-        """``[B, C, 1, 1]``: inverse squared error of the best linear estimate of v, for a residual of the low picture's local variance."""
-        if not self.config.contrast_floor:
-            return 1.0
-        spread = self.scheduler.spread
-        weight, std = (value.to(low).view(-1, 1, 1, 1) for value in self.scheduler.marginal(time))
-        floor = self.config.contrast_floor * self.scheduler.config.data_scale
-        variance = (local_variance(low) + floor**2) / spread**2
-        return weight.square() + (std / spread).square() / variance[:, :, None, None]
-
-
-def local_variance(low: Tensor) -> Tensor:
-    """Mean squared difference of each band's pixels from their 3 x 3 mean: ``[B, C, h, w]`` to ``[B, C]``."""
-    return (low - F.avg_pool2d(low, 3, 1, 1, count_include_pad=False)).square().mean((2, 3))
 
 
 def configured(make: Callable[..., T], settings: Mapping[str, Any], where: str) -> T:

@@ -6,9 +6,12 @@ import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
 
 from ...gen.data.degrade import Decimate, Degradation
+from ...gen.data.frames import Frame, LocalContrast, frame_of
 from ...gen.data.sources import Source
+from ...gen.schedulers.mean_reverting import MeanRevertingScheduler
 
 
 class HeldOut(BaseModel):
@@ -23,6 +26,15 @@ class HeldOut(BaseModel):
     mtf: float = Field(0.3, gt=0, lt=1)
     """Fixed transfer at the low-resolution Nyquist frequency: evaluation draws nothing."""
     temperature: float = Field(1.0, ge=0)
+
+
+class Contrast(BaseModel):
+    """Parameters of `LocalContrast`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    window: int = Field(9, ge=3)
+    floor: float = Field(gt=0)
 
 
 class SuperResolutionConfig(BaseModel):
@@ -44,8 +56,8 @@ class SuperResolutionConfig(BaseModel):
     """`state` is the published loss; `velocity` is a mean squared error that also trains the first step's prediction."""
     final_time_share: float = Field(0.0, ge=0, le=1)
     """Share of the samples that are noised to the very end (t = T), which is where the one-step mean starts."""
-    contrast_floor: float = Field(0.0, ge=0)
-    """Above 0, plain and busy places count alike, as they do in PSNR; variances below floor^2 (physical units) are taken as that."""
+    contrast: Contrast | None = None
+    """Local mean and contrast as the unit, so that plain and busy places count alike; None for a constant unit (published)."""
     degradation: list[Degradation]
     sources: list[Source]
     held_out: HeldOut = HeldOut()  # type: ignore[call-arg]
@@ -66,3 +78,8 @@ class SuperResolutionConfig(BaseModel):
                 f"scheduler.prediction_type and model.prediction are {' and '.join(sorted(named))}; the loss {self.loss} needs {expected}"
             )
         return self
+
+    def frame(self, low: Tensor, scheduler: MeanRevertingScheduler) -> Frame:
+        """The unit in which the diffusion sees these pictures."""
+        contrast = None if self.contrast is None else LocalContrast(self.contrast.window, self.contrast.floor)
+        return frame_of(low, self.scale, scheduler.config["data_scale"], contrast)

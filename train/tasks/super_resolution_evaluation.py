@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...gen.data.frames import Frame
 from ...gen.data.resample import upsample
 from ...gen.data.sensor_model import SensorModel
 from ...gen.data.sources import Array, Picture
@@ -73,10 +74,11 @@ class HeldOutScore:
         truth = high[None].to(next(model.parameters()))
         low = self.sensor.degrade(truth)
         noise = sample_noise(0, [number], tuple(high.shape), Stream.EVALUATION).to(truth)
-        drawn = sample(model, scheduler, low, noise * self.config.held_out.temperature, self.config.scale, self.config.held_out.steps)
+        frame = self.config.frame(low, scheduler)
+        drawn = sample(model, scheduler, frame, noise * self.config.held_out.temperature, self.config.held_out.steps)
         pictures = {
             "bicubic": upsample(low, self.config.scale),
-            "one_step": self._consistent(one_step(model, scheduler, low, noise, self.config.scale), low),
+            "one_step": self._consistent(one_step(model, scheduler, frame, noise), low),
             "sample": self._consistent(drawn, low),
         }
         fidelity = {f"psnr_{name}": float(psnr(picture, truth, data_range=1.0)) for name, picture in pictures.items()}
@@ -87,38 +89,32 @@ class HeldOutScore:
         return self.sensor.back_project(image, low)[0]
 
 
-def one_step(model: nn.Module, scheduler: MeanRevertingScheduler, low: Tensor, noise: Tensor, scale: int) -> Tensor:
+def one_step(model: nn.Module, scheduler: MeanRevertingScheduler, frame: Frame, noise: Tensor) -> Tensor:
     """Prediction of the clean picture from the start state in one evaluation.
 
     Args:
         model: An `EANet`.
         scheduler: Its diffusion.
-        low: ``[B, C, h, w]``, physical units.
-        noise: Standard normal, ``[B, C, h * scale, w * scale]``.
-        scale: Fine pixels per coarse pixel side.
+        frame: The low-resolution pictures in the diffusion's unit.
+        noise: Standard normal, ``[B, C, H, W]``.
 
     Returns:
-        ``[B, C, h * scale, w * scale]``, physical units.
+        ``[B, C, H, W]``, physical units.
     """
-    unit = scheduler.config.data_scale
-    mu = upsample(low * unit, scale)
-    state = scheduler.init_state(mu, noise)
-    final = torch.full((len(low),), float(scheduler.config.num_train_timesteps), device=low.device)
-    output = model(state - mu, final, mu, low * unit)
-    return scheduler.predict_x0(output, final, state, mu) / unit
+    state = scheduler.init_state(frame.mu, noise)
+    final = torch.full((len(noise),), float(scheduler.config.num_train_timesteps), device=noise.device)
+    output = model(state - frame.mu, final, frame.mu, frame.low)
+    return frame.leave(scheduler.predict_x0(output, final, state, frame.mu))
 
 
-def sample(model: nn.Module, scheduler: MeanRevertingScheduler, low: Tensor, noise: Tensor, scale: int, steps: int) -> Tensor:
+def sample(model: nn.Module, scheduler: MeanRevertingScheduler, frame: Frame, noise: Tensor, steps: int) -> Tensor:
     """One sample with the scheduler's deterministic sampler; arguments and result as in `one_step`, with ``steps`` evaluations."""
-    unit = scheduler.config.data_scale
-    mu = upsample(low * unit, scale)
-    scheduler.set_timesteps(steps, low.device)
-    state = scheduler.init_state(mu, noise)
+    scheduler.set_timesteps(steps, noise.device)
+    state = scheduler.init_state(frame.mu, noise)
     for time in scheduler.timesteps:
-        times = time.expand(len(low)).to(torch.float32)
-        output = model(state - mu, times, mu, low * unit)
-        state = scheduler.step(output, time, state, mu).prev_sample
-    return state / unit
+        output = model(state - frame.mu, time.expand(len(noise)).to(torch.float32), frame.mu, frame.low)
+        state = scheduler.step(output, time, state, frame.mu).prev_sample
+    return frame.leave(state)
 
 
 def _centre(picture: Picture, crop: int, scale: int) -> Array:
