@@ -11,6 +11,7 @@ import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
 
+from ..gen.data.rasters import place_of
 from ..gen.data.tags import carried_tags
 
 
@@ -36,8 +37,8 @@ def finer_grid(template: xr.DataArray, values: NDArray[Any], scale: int, tags: M
     finer = xr.DataArray(values, dims=template.dims, coords=coords, attrs=attrs, name=template.name)
     if not {"x", "y", "spatial_ref"} & set(template.coords):
         return finer
-    transform = finer_transform(template.rio.transform(recalc=True), scale)
-    if transform.is_rectilinear:
+    transform = finer_transform(place_of(template)[1], scale)
+    if not (transform.b or transform.d):
         height, width = values.shape[-2:]
         ys = transform.f + (np.arange(height) + 0.5) * transform.e
         xs = transform.c + (np.arange(width) + 0.5) * transform.a

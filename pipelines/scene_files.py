@@ -25,7 +25,9 @@ def open_bands(
     source: str | Path,
     bands: Sequence[str | int] | None = None,
     radiometry: Radiometry | None = None,
+    *,
     sensor: str | None = None,
+    gsd: int | None = None,
 ) -> RasterReader:
     """Open a raster with the bands that the model takes, in the model's order.
 
@@ -35,6 +37,7 @@ def open_bands(
         bands: Which, by name or position; names that the model knows are put into its order, others are taken as given.
         radiometry: Overrides what the tags say.
         sensor: A row of the sensor table that names the bands.
+        gsd: Of a product: take all bands at this pixel size in m.
 
     Raises:
         InputError: If it cannot be read, or the bands are not there or too many or too few.
@@ -45,7 +48,7 @@ def open_bands(
             f"{len(wanted)} bands were asked for; the model {pipeline.name} takes {len(pipeline.bands)}: {', '.join(pipeline.bands)}; "
             "name as many"
         )
-    reader = RasterReader(source, wanted, radiometry, sensor=sensor)
+    reader = RasterReader(source, wanted, radiometry, sensor=sensor, gsd=gsd)
     try:
         order = match_bands(reader.bands, pipeline.bands)
     except InputError:
@@ -53,7 +56,7 @@ def open_bands(
     if list(order) == sorted(order):
         return reader
     reader.close()
-    return RasterReader(source, [wanted[position] for position in order], radiometry, sensor=sensor)
+    return RasterReader(source, [wanted[position] for position in order], radiometry, sensor=sensor, gsd=gsd)
 
 
 def check_scene(pipeline: SuperResolutionPipeline, reader: RasterReader) -> None:

@@ -18,6 +18,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
+from ..gen.data.frames import LocalContrast
 from ..gen.data.sensor_model import SensorModel
 from ..gen.data.tags import provenance
 from ..gen.errors import InputError
@@ -35,7 +36,7 @@ from .upscaling import Consistency, OnStep, Reduce, Upscaler, UpscaleSettings
 Progress = Callable[[int, int], None]
 StepCallback = Callable[["SuperResolutionPipeline", int, Tensor, dict[str, Any]], dict[str, Any] | None]
 
-_SETTINGS = ("bands", "unit", "scale", "mtf")
+_SETTINGS = ("bands", "unit", "scale", "mtf", "contrast")
 
 
 @dataclass
@@ -70,6 +71,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         unit: str = "reflectance",
         scale: int = 4,
         mtf: float = 0.3,
+        contrast: dict[str, Any] | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -80,6 +82,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
             unit: Unit of the physical values: ``reflectance`` or ``display`` (both about 0 to 1), ``dB``, ...
             scale: Fine pixels per coarse pixel side.
             mtf: Modulation transfer of the sensor at the coarse grid's Nyquist frequency, for back-projection.
+            contrast: ``window`` and ``floor`` of `LocalContrast`, if the model works relative to local contrast; None for a constant unit.
 
         Raises:
             InputError: If the parts do not fit together.
@@ -87,8 +90,9 @@ class SuperResolutionPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(model=model, scheduler=scheduler)
         bands = list(bands or map(str, range(1, model.config["bands"] + 1)))
-        self.register_to_config(bands=bands, unit=unit, scale=scale, mtf=mtf)
+        self.register_to_config(bands=bands, unit=unit, scale=scale, mtf=mtf, contrast=contrast)
         self.sensor = SensorModel(scale, mtf)
+        self.contrast = None if contrast is None else LocalContrast(**contrast)
         self.folder: Path | None = None
         check_parts(model, scheduler, bands, scale)
 
@@ -170,7 +174,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         if batch_size < 1:
             raise InputError(f"the batch size is {batch_size}; it is at least 1")
         settings = UpscaleSettings(num_inference_steps, samples, consistency, temperature, reduce, sampler, limits)
-        upscaler = Upscaler(self.model, self.scheduler, self.sensor, settings)
+        upscaler = Upscaler(self.model, self.scheduler, self.sensor, settings, self.contrast)
         pictures = read_pictures(image, self.bands, self.unit)
         sources, seeds = noise_sources(len(pictures.pixels), seed, generator)
         starts = range(0, len(sources), batch_size)
@@ -267,7 +271,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         """
         if card is None:
             card = read_card(self.folder) if self.folder is not None else {}
-        settings = {key: self.config[key] for key in _SETTINGS}
+        settings = {key: self.config[key] for key in _SETTINGS if self.config[key] is not None}
         components = {"model": self.model, "scheduler": self.scheduler}
         write_model_folder(
             Path(save_directory), pipeline=type(self).__name__, components=components, settings=settings, card=card, half=half

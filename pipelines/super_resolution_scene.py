@@ -68,6 +68,7 @@ def upscale_scene(
     sampler: str | None = None,
     radiometry: Radiometry | None = None,
     sensor: str | None = None,
+    gsd: int | None = None,
     tile: int = 512,
     batch: int = 1,
     resume: bool = False,
@@ -94,6 +95,7 @@ def upscale_scene(
         sampler: Another one than the scheduler's own.
         radiometry: Overrides what the source's tags say.
         sensor: A row of the sensor table that names the source's bands, in its order.
+        gsd: Of a Sentinel-2 product: take all bands at this pixel size in m.
         tile: Side of a tile in output pixels.
         batch: Tiles per network call.
         resume: Go on with an interrupted run's work, which lies beside `target`.
@@ -116,7 +118,7 @@ def upscale_scene(
         )
     spool = outputs["image"].with_name(f".{outputs['image'].name}.work")
     with ExitStack() as stack:
-        reader = stack.enter_context(open_bands(pipeline, source, bands, radiometry, sensor))
+        reader = stack.enter_context(open_bands(pipeline, source, bands, radiometry, sensor=sensor, gsd=gsd))
         check_scene(pipeline, reader)
         settings = replace(settings, limits=storable(reader.radiometry))
         step = SuperResolutionSceneStep(pipeline, settings, seed, reader.bands)

@@ -15,7 +15,7 @@ from .super_resolution import SuperResolutionPipeline
 from .upscaling import OnStep, Upscaler, UpscaleSettings
 
 GRID = 16  # full-resolution pixels: the cells of local pooling are anchored to multiples of this
-BACK_PROJECTION_REACH = 6  # coarse pixels within which back-projection has all but 1e-4 of its effect
+BACK_PROJECTION_HALO = 20  # coarse pixels: at half of it back-projection has all but 1e-5 of its effect
 
 
 class SuperResolutionSceneStep:
@@ -38,7 +38,7 @@ class SuperResolutionSceneStep:
             seed: Of the scene's noise.
             bands: Names for the output.
         """
-        self._upscaler = Upscaler(pipeline.model, pipeline.scheduler, pipeline.sensor, settings)
+        self._upscaler = Upscaler(pipeline.model, pipeline.scheduler, pipeline.sensor, settings, pipeline.contrast)
         self._device, self._seed = next(pipeline.model.parameters()).device, seed
         self.scale = pipeline.scale
         self.multiple = math.lcm(pipeline.model.multiple, GRID, self.scale) // self.scale
@@ -68,6 +68,10 @@ class SuperResolutionSceneStep:
 
 
 def scene_halo(pipeline: SuperResolutionPipeline, settings: UpscaleSettings) -> int:
-    """Input pixels around a tile that its pixels depend on, but for a trace."""
+    """Input pixels around a tile: what the convolutions of one evaluation reach.
+
+    Pools and further steps reach farther, but faintly: half a halo from a window's edge, the nearest that pixels are used, 20 steps of a
+    trained model with back-projection differ by 4e-6 of reflectance from those on a wider window (measured on Sentinel-2).
+    """
     network = math.ceil(pipeline.model.receptive_field / pipeline.scale)
-    return network + (BACK_PROJECTION_REACH if settings.consistency == "ibp" else 0)
+    return max(network, BACK_PROJECTION_HALO if settings.consistency == "ibp" else 0)

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from ..gen.data.frames import LocalContrast, frame_of
 from ..gen.data.nodata import fill_holes
 from ..gen.data.resample import upsample
 from ..gen.data.sensor_model import SensorModel
@@ -84,7 +85,14 @@ class Upscaled:
 class Upscaler:
     """Upscales batches with fixed settings. It has a scheduler of its own, so that callers in other threads are not disturbed."""
 
-    def __init__(self, model: EANet, scheduler: MeanRevertingScheduler, sensor: SensorModel, settings: UpscaleSettings) -> None:
+    def __init__(
+        self,
+        model: EANet,
+        scheduler: MeanRevertingScheduler,
+        sensor: SensorModel,
+        settings: UpscaleSettings,
+        contrast: LocalContrast | None = None,
+    ) -> None:
         """Prepare a run.
 
         Args:
@@ -92,11 +100,12 @@ class Upscaler:
             scheduler: Copied.
             sensor: What the low-resolution picture was seen by.
             settings: What the caller chose.
+            contrast: The unit that the model works in; None for a constant one.
 
         Raises:
             InputError: If the sampler does not exist or does not take so many steps.
         """
-        self.model, self.sensor, self.settings = model, sensor, settings
+        self.model, self.sensor, self.settings, self.contrast = model, sensor, settings, contrast
         try:
             self.scheduler = copy.deepcopy(scheduler)
             if settings.sampler is not None and settings.sampler != scheduler.config["sampler"]:
@@ -142,9 +151,9 @@ class Upscaler:
 
     def _sample(self, low: Tensor, noises: Sequence[NoiseSource], draw: int, on_step: OnStep | None) -> Tensor:
         """One member of the ensemble, before back-projection."""
-        scheduler, scale, unit = self.scheduler, self.sensor.scale, self.scheduler.config["data_scale"]
-        low = low * unit
-        mu = upsample(low, scale)
+        scheduler = self.scheduler
+        frame = frame_of(low, self.sensor.scale, scheduler.config["data_scale"], self.contrast)
+        low, mu = frame.low, frame.mu
         state = scheduler.init_state(mu, self._noise(noises, draw, mu))
         scheduler.set_timesteps(self.settings.steps)
         stochastic = self.settings.steps > 1 and scheduler.config["sampler"] in ("em", "posterior")
@@ -163,7 +172,7 @@ class Upscaler:
                 )
             if on_step is not None:
                 state = (on_step(step, time, {"sample": state, "pred_original_sample": clean}) or {}).get("sample", state)
-        return state / unit
+        return frame.leave(state)
 
     def _noise(self, noises: Sequence[NoiseSource], draw: int, like: Tensor) -> Tensor:
         if self.settings.temperature == 0.0:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from ...metrics.evaluate import Options, Predict
-    from ...metrics.report import Report
-    from ...pipelines.super_resolution import SuperResolutionPipeline
+    from ..metrics.evaluate import Options, Predict
+    from ..metrics.report import Report
+    from ..pipelines.super_resolution import SuperResolutionPipeline
 
 _DEFAULT_MODEL = "zoo:ediffsr-x4-small"
 
@@ -41,10 +41,10 @@ def evaluate(
 
     Example: `earthgen evaluate --pairs pairs/ --model zoo:ediffsr-x4-small --metrics psnr,ssim,sam --json report.json`
     """
-    from ...gen.data.radiometry import radiometry_from_options
-    from ...metrics.measures import STANDARD, measures_named
-    from ...metrics.pair_folder import PairFolder
-    from ...pipelines.super_resolution import SuperResolutionPipeline
+    from ..gen.data.radiometry import radiometry_from_options
+    from ..metrics.measures import STANDARD, measures_named
+    from ..metrics.pair_folder import PairFolder
+    from ..pipelines.super_resolution import SuperResolutionPipeline
     from .progress import progress_bar
 
     names = _listed(metrics) or list(STANDARD)
@@ -73,7 +73,7 @@ def _listed(text: str) -> list[str]:
 
 def _check_target(path: Path) -> None:
     """Fail before the work, not after it."""
-    from ...gen.errors import InputError
+    from ..gen.errors import InputError
 
     if path.is_dir():
         raise InputError(f"{path} is a folder; give --json a file name")
@@ -90,9 +90,9 @@ def _options(
     degradation: str,
     lpips: Path | None,
 ) -> Options:
-    from ...gen.errors import InputError
-    from ...metrics.evaluate import Options
-    from ...metrics.fidelity import Lpips
+    from ..gen.errors import InputError
+    from ..metrics.evaluate import Options
+    from ..metrics.fidelity import Lpips
 
     if any(name.lower() == "lpips" for name in names) and lpips is None:
         raise InputError("LPIPS needs weights, and nothing is downloaded; give a local .safetensors file with --lpips, or leave lpips out")
@@ -109,7 +109,7 @@ def _options(
 
 
 def _run(pipeline: SuperResolutionPipeline, pairs: Any, options: Options, *, steps: int, seed: int, samples: int, progress: Any) -> Report:
-    from ...metrics.evaluate import evaluate_pairs
+    from ..metrics.evaluate import evaluate_pairs
 
     facts = {
         "model": pipeline.name,
