@@ -1,6 +1,7 @@
 """Rivers: a drainage network on a jittered lattice, in which water goes from each node to its lowest neighbour.
 
-The bed falls along every reach, since a node drains to a lower one; nodes without a lower neighbour hold lakes. The stream's width grows with the number
+The bed falls along every reach, since a node drains to a lower one; nodes without a lower neighbour hold lakes. The stream's width grows
+with the number
 of nodes upstream, counted over a fixed number of steps, so that everything is a function of a bounded neighbourhood.
 """
 
@@ -74,7 +75,7 @@ def find_network(seed: int, low: tuple[float, float], high: tuple[float, float])
     target = np.arange(shape[0] * shape[1]).reshape(shape)
     target[1:-1, 1:-1] += np.where(pit[1:-1, 1:-1], 0, offset[choice])
     flows, down = ~pit.ravel(), target.ravel()
-    count = np.ones(down.size)
+    count: Array = np.ones(down.size)
     for _ in range(_STEPS):
         count = 1.0 + np.bincount(down[flows], count[flows], minlength=down.size)
     keep = np.zeros(shape, bool)
@@ -90,7 +91,7 @@ def find_network(seed: int, low: tuple[float, float], high: tuple[float, float])
 
 
 def meanders(seed: int, site: Site) -> tuple[Array, Array]:
-    """By how much the network is bent at each place: the offset to add to (x, y) before distances to the straight reaches are taken, metres."""
+    """By how much the network is bent at each place: what to add to (x, y), metres, before distances to the straight reaches are taken."""
     lengths, gains = (1_000.0, 330.0, 110.0), (105.0, 34.0, 7.0)
     return octaves(site, key_of(seed, "meander x"), lengths, gains), octaves(site, key_of(seed, "meander y"), lengths, gains)
 

@@ -1,6 +1,7 @@
 """What each parcel is used for at a date: from terrain, climate, settlements and chance, all taken at the parcel's middle.
 
-Lasting changes are part of it: parcels at the edges of settlements are built up on a day of their own, woods are felled and grow back, wild land burns. What the seasons
+Lasting changes are part of it: parcels at the edges of settlements are built up on a day of their own, woods are felled and grow back,
+wild land burns. What the seasons
 do is not here but in `phenology`.
 """
 
@@ -42,7 +43,6 @@ USES = (
 )
 USE = {name: number for number, name in enumerate(USES)}
 BUILT = tuple(USE[name] for name in ("houses", "centre", "industry", "depot", "parking"))
-EPOCH = np.datetime64("2000-01-01")
 _FIRST, _SPAN = 5_100.0, 5_600.0  # lasting changes happen from about 2014 to 2029
 _SITE_DAYS, _REGROWTH, _SCAR = 260.0, 2_600.0, 900.0
 
@@ -79,11 +79,6 @@ class Parcels:
     town: Array
     town_radius: Array
     middle: Points
-
-
-def day_number(date: str) -> float:
-    """Days from 2000-01-01 to an ISO date."""
-    return float((np.datetime64(date, "D") - EPOCH).astype(np.int64))
 
 
 class ParcelBook:

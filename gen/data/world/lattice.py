@@ -1,6 +1,7 @@
 """Smooth noise as a function of the place: cubic B-splines over hashed lattices, on windows and at single points alike.
 
-Everything in the world is built from these fields and from hashes of whole numbers, so that no value depends on the window through which it is seen. Only
+Everything in the world is built from these fields and from hashes of whole numbers, so that no value depends on the window through which
+it is seen. Only
 element-wise operations in a fixed order touch a value: matrix products and library convolutions may round differently for other sizes.
 """
 

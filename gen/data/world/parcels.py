@@ -1,6 +1,7 @@
 """How the land is divided: districts around jittered centres, each ruled into rows and parcels of its own direction.
 
-Geometry only; `landuse` says what a parcel is used for. Distances are exact, so that roads along the borders keep their width. The plane is bent a little
+Geometry only; `landuse` says what a parcel is used for. Distances are exact, so that roads along the borders keep their width. The plane
+is bent a little
 first, so that borders and roads curve.
 """
 
@@ -175,7 +176,7 @@ def to_plane(division: Division, district: Array, along: Array, across: Array) -
 
 
 class _Borders:
-    """Own district, the one beyond the nearest border, the distance to that border (exact where below `_BORDER`), and the offset from the own centre."""
+    """Own district, the one beyond the nearest border, the distance to it (exact below `_BORDER`), the offset from the own centre."""
 
     def __init__(self, table: Districts, grid: Grid, shift_x: Array, shift_y: Array) -> None:
         self._grid, self._inner = grid, grid.coarser(4)

@@ -1,6 +1,7 @@
 """How green and how dry each kind of plant cover is through the year.
 
-Curves are tables of (day of year, green cover, dead cover) for a temperate northern place of 10 degrees Celsius yearly mean; warmer places are earlier, and the
+Curves are tables of (day of year, green cover, dead cover) for a temperate northern place of 10 degrees Celsius yearly mean; warmer
+places are earlier, and the
 southern half is half a year off. Green and dead cover are shares of the ground; the rest shows soil.
 """
 

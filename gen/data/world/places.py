@@ -36,7 +36,7 @@ class Town:
 def towns_at(seed: int, site: Site) -> Town:
     """The settlement that counts most at each place."""
     low, high = (float(site.x.min()), float(site.y.min())), (float(site.x.max()), float(site.y.max()))
-    centres = _town_centres(seed, low, high)
+    centres = towns_near(seed, low, high)
     wobble = octaves(site, key_of(seed, "town edge"), (900.0, 300.0), (0.17, 0.09))
     inside, radius = np.full(wobble.shape, -9.0, np.float32), np.full(wobble.shape, 300.0, np.float32)
     for x, y, size in centres:
@@ -46,7 +46,7 @@ def towns_at(seed: int, site: Site) -> Town:
     return Town(inside, radius)
 
 
-def _town_centres(seed: int, low: tuple[float, float], high: tuple[float, float]) -> Array:
+def towns_near(seed: int, low: tuple[float, float], high: tuple[float, float]) -> Array:
     """Rows of x, y, radius of the settlements that can count between two corners."""
     rows, cols = _cells(low, high, TOWN_CELL, 1)
     x = (cols + 0.5 + 0.6 * (uniform_at(key_of(seed, "town x"), rows, cols).astype(np.float64) - 0.5)) * TOWN_CELL

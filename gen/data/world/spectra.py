@@ -1,7 +1,9 @@
 """Reflectances of materials in Sentinel-2's thirteen bands, and the land-cover classes.
 
-The values are rounded from what field and laboratory spectra of such surfaces typically show: the chlorophyll bands and red edge of leaves, the rise of soils
-towards the short-wave infrared and its fall with moisture, the darkness of water beyond the red, the drop of snow at 1.6 um, flat mineral building materials.
+The values are rounded from what field and laboratory spectra of such surfaces typically show: the chlorophyll bands and red edge of
+leaves, the rise of soils
+towards the short-wave infrared and its fall with moisture, the darkness of water beyond the red, the drop of snow at 1.6 um, flat
+mineral building materials.
 """
 
 from __future__ import annotations

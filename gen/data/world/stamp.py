@@ -117,8 +117,12 @@ def _airframe(along: Array, across: Array, length: Array, width: Array, size: fl
     side = np.abs(across)
     nose = np.clip((along / length - 0.36) / 0.14, 0.0, 1.0)
     body = _soft(0.06 * length * np.sqrt(np.maximum(1.0 - nose * nose, 0.0)) - side, size) * _soft(0.5 * length - np.abs(along), size)
-    wing = _soft(0.1 * length * (1.0 - 0.62 * side / (0.5 * width)) - np.abs(along - 0.1 * length + 0.52 * side), size) * _soft(0.5 * width - side, size)
-    tail = _soft(0.05 * length * (1.0 - 1.6 * side / length) - np.abs(along + 0.4 * length + 0.4 * side), size) * _soft(0.19 * length - side, size)
+    wing = _soft(0.1 * length * (1.0 - 0.62 * side / (0.5 * width)) - np.abs(along - 0.1 * length + 0.52 * side), size) * _soft(
+        0.5 * width - side, size
+    )
+    tail = _soft(0.05 * length * (1.0 - 1.6 * side / length) - np.abs(along + 0.4 * length + 0.4 * side), size) * _soft(
+        0.19 * length - side, size
+    )
     return np.asarray(np.maximum(np.maximum(body, wing), tail))
 
 
@@ -150,7 +154,9 @@ def _surfaces(
     if deck.size:
         place, long = along[deck] / length[deck], length[deck]
         bridge = (place < -0.28) & (place > -0.42) & (long > 30.0) & (np.abs(across[deck]) < 0.36 * width[deck])
-        hatch = (np.mod(place * 7.0, 1.0) < 0.6) & (np.abs(across[deck]) < 0.34 * width[deck]) & (np.abs(place + 0.02) < 0.26) & (long > 60.0)
+        hatch = (
+            (np.mod(place * 7.0, 1.0) < 0.6) & (np.abs(across[deck]) < 0.34 * width[deck]) & (np.abs(place + 0.02) < 0.26) & (long > 60.0)
+        )
         material[deck] = np.where(bridge, SPECTRUM["white paint"], np.where(hatch, SPECTRUM["brown tiles"], material[deck]))
         rise[deck] = np.where(bridge, 2.2 * rise[deck], rise[deck])
     return lit.astype(np.float32), rise.astype(np.float32), tone, material

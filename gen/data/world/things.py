@@ -56,7 +56,7 @@ class Things:
         return Things(*(getattr(self, field.name)[which] for field in fields(self)))
 
     def corners(self, inset: float = 0.0) -> tuple[Array, Array]:
-        """Corner coordinates ``[n, 4]`` each, moved inwards by `inset` metres: front left, front right, rear right, rear left, clockwise on the picture."""
+        """Corner coordinates ``[n, 4]``, `inset` metres inwards: front left, front right, rear right, rear left, clockwise on the picture."""
         along = np.array([0.5, 0.5, -0.5, -0.5]) * np.maximum(self.length - 2 * inset, 0.5)[:, None]
         across = np.array([-0.5, 0.5, 0.5, -0.5]) * np.maximum(self.width - 2 * inset, 0.5)[:, None]
         return (
@@ -86,7 +86,8 @@ class WorldObject:
 
     Attributes:
         name: Class name, one of `KINDS`.
-        corners: Four (x, y) pairs in pixels of the 2.5 m window, x to the right and y down, with (0, 0) the upper left corner of the first pixel. Clockwise on the
+        corners: Four (x, y) pairs in pixels of the 2.5 m window, x to the right and y down, with (0, 0) the upper left corner of the
+        first pixel. Clockwise on the
             picture; the first is the front left corner of what has a front (ship, plane, vehicle).
         height: Above ground, metres.
         number: Identifies the thing in the world: the same from whatever window.
@@ -110,7 +111,7 @@ def label(things: Things, grid: Grid) -> tuple[list[WorldObject], list[WorldObje
     """
     x, y = things.corners()
     x, y = x / grid.size - grid.col, y / grid.size - grid.row
-    inside = ((x >= 0) & (x <= grid.width) & (y >= 0) & (y <= grid.height)).all(1)
+    inside: Array = np.all((x >= 0) & (x <= grid.width) & (y >= 0) & (y <= grid.height), axis=1)
     touches = (x.max(1) > 0) & (x.min(1) < grid.width) & (y.max(1) > 0) & (y.min(1) < grid.height)
     found: tuple[list[WorldObject], list[WorldObject]] = ([], [])
     for number in np.flatnonzero(inside | touches):

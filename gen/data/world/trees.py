@@ -65,10 +65,15 @@ def grow_trees(seed: int, grid: Grid, density: Array, conifer: Array) -> Crowns:
     best, cover = np.zeros(block, np.float32), np.zeros(block, np.float32)
     kind, shade = np.zeros(block, bool), np.ones(block, np.float32)
     phase = np.arange(CELL, dtype=np.float32) + np.float32(0.5)
-    padded = [np.pad(layer, 1, constant_values=value) for layer, value in ((x, 0), (y, 0), (radius, 1e-3), (tall, -99), (tone, 1), (needle, False))]
+    padded = [
+        np.pad(layer, 1, constant_values=value)
+        for layer, value in ((x, 0), (y, 0), (radius, 1e-3), (tall, -99), (tone, 1), (needle, False))
+    ]
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
-            px, py, r, h, t, n = (layer[1 + down : 1 + down + len(rows), 1 + right : 1 + right + len(cols)][:, None, :, None] for layer in padded)
+            px, py, r, h, t, n = (
+                layer[1 + down : 1 + down + len(rows), 1 + right : 1 + right + len(cols)][:, None, :, None] for layer in padded
+            )
             dx, dy = px + np.float32(CELL * right) - phase, py + np.float32(CELL * down) - phase[:, None, None]
             inside = 1 - (dx * dx + dy * dy) / (r * r)
             crown = h * (np.float32(0.55) + np.float32(0.45) * inside)

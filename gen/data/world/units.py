@@ -1,6 +1,7 @@
 """What grows and lies on each kind of ground: the table from which every pixel takes its materials.
 
-A unit is a parcel or one of the fixed kinds of wild ground. Its row says which spectra it mixes at the date, how green it stands, how coarse its texture is, and how
+A unit is a parcel or one of the fixed kinds of wild ground. Its row says which spectra it mixes at the date, how green it stands, how
+coarse its texture is, and how
 many trees it carries.
 """
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from .landuse import USE, USES, Parcels
 from .lattice import Array, key_of, mix, step
+from .moment import Moment
 from .phenology import COVER, DEAD_NAMES, GREEN_NAMES, flower_name, season_day, stand
 from .spectra import CODE, REFLECTANCE, SPECTRUM, rows_of
 
@@ -102,15 +104,15 @@ def conifer_share(seed: int, parcels: Parcels) -> Array:
     return np.asarray(0.03 + 0.92 * planted, np.float32)
 
 
-def make_units(seed: int, parcels: Parcels, day: float, year_day: float) -> Units:
+def make_units(seed: int, parcels: Parcels, moment: Moment) -> Units:
     """The table at a date.
 
     Args:
         seed: Of the world.
         parcels: Uses of the parcels at the date.
-        day: Days since 2000-01-01.
-        year_day: Day of the year.
+        moment: The date, and where.
     """
+    day, year_day = moment.day, moment.year_day
     count, wild = len(parcels.use), len(_WILD_ROWS)
     rows = [_USE_ROWS[name] for name in USES]
     cover = np.array([CODE[row[0]] for row in rows], np.uint8)[parcels.use]
@@ -127,7 +129,8 @@ def make_units(seed: int, parcels: Parcels, day: float, year_day: float) -> Unit
     conifer = conifer_share(seed, parcels)
     cover = np.where((parcels.use == USE["wood"]) & (conifer > 0.5), CODE["conifers"], cover)
     season = season_day(year_day, parcels.middle.y, parcels.ground.warmth) + 16.0 * (parcels.tone - 0.5)
-    season = np.concatenate([season, np.full(wild, np.median(season) if count else year_day)])
+    wild_warmth = np.array([2.0 if row[0] in ("alpine", "rock") else 9.0 for row in _WILD_ROWS])
+    season = np.concatenate([season, season_day(year_day, np.full(wild, moment.strip_y), wild_warmth)])
     plant = np.concatenate([plant, np.array([COVER[row[2]] for row in _WILD_ROWS])])
     green, dead, flower = stand(plant, np.mod(season, 365.0))
     limit = np.ones(count, np.float32)
@@ -160,8 +163,10 @@ def make_units(seed: int, parcels: Parcels, day: float, year_day: float) -> Unit
     trees = np.concatenate([np.array([row[5] for row in rows])[parcels.use], np.array([row[5] for row in _WILD_ROWS])])
     conifer = np.concatenate([conifer, np.array([0.93 if row[0] == "conifer wood" else 0.06 for row in _WILD_ROWS])])
     cover = np.concatenate([cover, np.array([CODE[row[1]] for row in _WILD_ROWS])]).astype(np.uint8)
-    columns = (column.astype(np.float32) for column in (full, bare, green, texture, stripe, trees, conifer))
-    return Units(cover, *columns, first_wild=count)
+    full, bare, green, texture, stripe, trees, conifer = (
+        column.astype(np.float32) for column in (full, bare, green, texture, stripe, trees, conifer)
+    )
+    return Units(cover, full, bare, green, texture, stripe, trees, conifer, count)
 
 
 def _soils(seed: int, parcels: Parcels) -> Array:

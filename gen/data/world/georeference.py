@@ -1,0 +1,51 @@
+"""Where the world's plane lies on Earth: UTM zone 32 north, with a fixed origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .lattice import Array, Grid
+from .terrain import NORTHING, latitude_of
+
+CRS = "EPSG:32632"
+EASTING = 500_000.0
+"""Of the world's origin, metres. Far from it the plane goes on, though the projection there is stretched."""
+
+
+def on_map(image: Array, grid: Grid, bands: Sequence[str] | None, **attributes: Any) -> xr.DataArray:
+    """A georeferenced DataArray.
+
+    Args:
+        image: ``[C, h, w]`` with band names, or ``[h, w]`` without.
+        grid: Its window.
+        bands: Names, or None.
+        attributes: Kept in ``attrs``; ``classes`` is a mapping from code to name.
+    """
+    import rioxarray  # noqa: F401  (registers .rio)
+    from affine import Affine
+
+    size = grid.size
+    left, top = EASTING + grid.col * size, NORTHING - grid.row * size
+    coords: dict[str, Any] = {"x": EASTING + grid.x[0], "y": NORTHING - grid.y[:, 0]}
+    dims = ("y", "x") if bands is None else ("band", "y", "x")
+    if bands is not None:
+        coords["band"] = list(bands)
+    classes = attributes.pop("classes", None)
+    if isinstance(classes, Mapping):
+        attributes["classes"] = {int(code): str(name) for code, name in classes.items()}
+    array = xr.DataArray(image, dims=dims, coords=coords, attrs=attributes)
+    return array.rio.write_crs(CRS).rio.write_transform(Affine(size, 0.0, left, 0.0, -size, top))
+
+
+def lonlat_of(x: float, y: float) -> tuple[float, float]:
+    """Longitude and latitude in degrees of a place on the plane; where the projection ends, the nearest sensible values."""
+    from rasterio.warp import transform
+
+    lon, lat = (float(values[0]) for values in transform(CRS, "EPSG:4326", [EASTING + x], [NORTHING - y]))
+    if not (np.isfinite(lon) and np.isfinite(lat)):
+        return 9.0, float(latitude_of(y))
+    return lon, lat
