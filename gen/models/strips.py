@@ -144,4 +144,4 @@ def _attention_rows(attention: Tensor, pool: ContextPool, start: int, count: int
     before = min(first, 1)
     cells = attention[:, :, first - before : -(-(start + count) // pool.cell) + 1]
     spread = pool.spread(cells, (before * pool.cell) + count, width)
-    return spread[0, :, before * pool.cell :].permute(1, 2, 0)
+    return spread[0, :, before * pool.cell : before * pool.cell + count].permute(1, 2, 0)
