@@ -23,6 +23,28 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         raise InputError(f"precision={precision} cannot be had here ({error}); choose precision=no") from error
 
 
+def apply_switches(model: nn.Module, recipe: Recipe) -> None:
+    """Turn on what the recipe wants of the model itself.
+
+    Raises:
+        InputError: If the model has no gradient checkpointing and the recipe wants it.
+    """
+    if not recipe.gradient_checkpointing:
+        return
+    if not hasattr(model, "enable_gradient_checkpointing"):
+        raise InputError(f"a {type(model).__name__} has no gradient checkpointing; set gradient_checkpointing=false")
+    model.enable_gradient_checkpointing()
+
+
+def compiled(network: nn.Module, recipe: Recipe) -> nn.Module:
+    """The prepared network, through torch.compile where the recipe says so; it shares the weights."""
+    if not recipe.compile:
+        return network
+    made = torch.compile(network, dynamic=False)
+    assert isinstance(made, nn.Module)
+    return made
+
+
 def make_optimizer(model: nn.Module, spec: Optimizer, device: torch.device) -> torch.optim.Optimizer:
     """AdamW over the trainable weights; one fused kernel on CUDA."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]

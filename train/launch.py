@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import resource
 import signal
+import sys
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
+import torch
+
+from ..gen.errors import InputError
 from .loop import Progress, Trainer, train
 from .recipe import Recipe, load_recipe
 from .task import Task
@@ -30,6 +39,75 @@ def run_recipe(name: str, overrides: Sequence[str] = (), progress: Progress | No
     task = build_task(recipe)
     with termination() as asked:
         return train(recipe, task, progress, lambda: bool(asked))
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What two steps of a recipe show.
+
+    Attributes:
+        parameters: Weights of the model.
+        trainable: Those that are trained.
+        pictures: Samples of one optimizer step.
+        seconds: Time of the second step.
+        memory: Peak MiB: of the GPU where there is one, else of the process.
+        device: Where it ran.
+    """
+
+    parameters: int
+    trainable: int
+    pictures: int
+    seconds: float
+    memory: float
+    device: str
+
+    def sentence(self) -> str:
+        """All of it, for a terminal."""
+        return (
+            f"{self.parameters:,} parameters, {self.trainable:,} of them trained; {self.pictures / self.seconds:.2f} samples a second "
+            f"({self.pictures} a step), peak memory {self.memory:,.0f} MiB, on {self.device}"
+        )
+
+
+def check_run(name: str, overrides: Sequence[str] = ()) -> CheckReport:
+    """Build everything that a recipe needs, run two steps and save, in a folder that is thrown away.
+
+    Args:
+        name: Recipe name or TOML file.
+        overrides: ``dotted.key=value``.
+
+    Returns:
+        What it showed.
+
+    Raises:
+        InputError: If the recipe or its data are wrong.
+    """
+    recipe = load_recipe(name, overrides)
+    times: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="earthgen-check-") as scratch:
+        elsewhere = recipe.model_copy(update={"output": Path(scratch)})
+        trainer = Trainer(elsewhere, build_task(recipe), lambda done, total: times.append(time.perf_counter()))
+        trainer.run(lambda: len(times) >= 2)
+        model, device = trainer.state.model, trainer.accelerator.device
+        if len(times) < 2:
+            raise InputError(f"the recipe has {len(times)} steps of {trainer.per_step} samples; a check runs two, so set samples higher")
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return CheckReport(
+        parameters=sum(size for size, _ in sizes),
+        trainable=sum(size for size, trained in sizes if trained),
+        pictures=trainer.per_step,
+        seconds=times[1] - times[0],
+        memory=peak_memory(device),
+        device=str(device),
+    )
+
+
+def peak_memory(device: torch.device) -> float:
+    """Most memory in use so far, in MiB: of a CUDA device, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def build_task(recipe: Recipe) -> Task:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..gen.data.atomic import write_json
 from ..gen.errors import InputError
 from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from .devices import make_accelerator, make_optimizer
+from .devices import apply_switches, compiled, make_accelerator, make_optimizer
 from .ema import Ema
 from .feed import micro_batches
 from .journal import DISK_FULL, Journal
@@ -32,7 +32,7 @@ from .schedule import learning_rate
 from .task import Batch, Task
 
 Progress = Callable[[int, int], None]
-_HARMLESS = ("name", "output", "data", "workers", "save_every", "evaluate_every", "log_every", "keep", "card")
+_HARMLESS = ("output", "data", "workers", "save_every", "evaluate_every", "log_every", "keep", "card", "gradient_checkpointing", "compile")
 
 
 class NonFiniteLoss(InputError):
@@ -84,10 +84,13 @@ class Trainer:
         path, damaged = latest_checkpoint(self.folder / "checkpoints")
         torch.manual_seed(recipe.seed)
         model = task.build(None if path else recipe.initialise)
+        apply_switches(model, recipe)
         optimizer = make_optimizer(model, recipe.optimizer, self.accelerator.device)
-        self.network, self.optimizer = self.accelerator.prepare(model, optimizer)
+        network, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.network = compiled(network, recipe)
         self.state = RunState(model, Ema(model, recipe.ema_half_life), self.optimizer.optimizer, self.accelerator.scaler)
         self._resume(path, damaged)
+        self._began = time.perf_counter() - self.state.seconds
 
     @property
     def samples(self) -> int:
@@ -115,12 +118,10 @@ class Trainer:
         if self.main:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "recipe.json", dump_recipe(self.recipe))
-        began = time.perf_counter() - self.state.seconds
+        self._began = time.perf_counter() - self.state.seconds
         with closing(self._feed()) as feed:
             for step in feed:
-                self._step(step)
-                self.state.seconds = time.perf_counter() - began
-                self._after_step()
+                self.step(step)
                 if stop is not None and self._agreed(stop()):
                     self.save(last=True)
                     return self.samples
@@ -184,8 +185,20 @@ class Trainer:
         sizes = {"batch": recipe.batch, "accumulate": recipe.accumulate, "workers": recipe.workers}
         return micro_batches(self.task.batch, self.samples, recipe.samples, rank=self.rank, ranks=self.ranks, **sizes)
 
-    def _step(self, step: list[Batch]) -> None:
-        """One optimizer step; nothing is changed if a number is not finite."""
+    def step(self, step: list[Batch]) -> None:
+        """One optimizer step, with the logging, evaluation and saving that are due after it.
+
+        Args:
+            step: Micro-batches of this process.
+
+        Raises:
+            NonFiniteLoss: If a number is not finite; nothing is changed then.
+        """
+        self._optimise(step)
+        self.state.seconds = time.perf_counter() - self._began
+        self._after_step()
+
+    def _optimise(self, step: list[Batch]) -> None:
         spec, state = self.recipe.optimizer, self.state
         rate = learning_rate(self.samples, peak=spec.lr, total=self.recipe.samples, warm_up=spec.warm_up, hold=spec.hold, floor=spec.floor)
         for group in self.optimizer.param_groups:

@@ -56,6 +56,10 @@ class Recipe(BaseModel):
     keep: int = Field(2, ge=1)
     precision: Literal["auto", "no", "bf16", "fp16"] = "no"
     """Of the forward pass; the weights stay float32. `auto` is bf16 where the device computes in it, else no."""
+    gradient_checkpointing: bool = False
+    """Compute activations again on the way back instead of keeping them: less memory, about a third more time."""
+    compile: bool = False
+    """Let torch.compile make faster kernels of the network; the first steps take minutes."""
     output: Path = Path("runs")
     data: Path = Path("../shared/data")
     initialise: Path | None = None

@@ -81,7 +81,7 @@ def run_trials(folder: Path, count: int, seed: int) -> dict[str, Any]:
 
 
 def test_sigkill_at_random_moments_loses_nothing_that_was_saved(tmp_path: Path) -> None:
-    found = run_trials(tmp_path, 4, seed=int(time.time()))
+    found = run_trials(tmp_path, 2, seed=int(time.time()))
     assert found["wrong"] == []
     assert found["kills"] >= 1
 
@@ -209,3 +209,15 @@ def test_nan_in_the_data_names_the_samples(recipe: Path, tmp_path: Path, capsys:
     assert main([str(recipe)]) == 2
     assert "is not finite at samples 0 (x.npz+" in capsys.readouterr().err
     assert not checkpoints(tmp_path / "out/run/checkpoints")
+
+
+def test_check_runs_two_steps_and_keeps_nothing(recipe: Path, tmp_path: Path) -> None:
+    from earthgen.train.launch import check_run
+
+    report = check_run(str(recipe), ["gradient_checkpointing=true"])
+    assert report.pictures == 2
+    assert report.parameters == report.trainable > 100
+    assert 0 < report.seconds < 60
+    assert report.memory > 50
+    assert "samples a second" in report.sentence()
+    assert not (tmp_path / "out").exists()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from earthgen.gen.data.atomic import write_json
 from earthgen.train.checkpoint import latest_checkpoint, load_checkpoint
-from earthgen.train.loop import Trainer
+from earthgen.train.loop import NonFiniteLoss, Trainer, train
 from earthgen.train.order import sample_noise
 from earthgen.train.recipe import Recipe, check_recipe
 from earthgen.train.task import Batch
@@ -35,11 +35,16 @@ TASK = {"bands": ["a"], "scale": 2, "loss": "state", "degradation": [DECIMATE], 
 class Regression:
     """A small network on keyed random numbers."""
 
+    def __init__(self, dropout: float = 0.1, poison: int = -1) -> None:
+        self.dropout, self.poison = dropout, poison
+
     def build(self, initialise: Path | None) -> nn.Module:
-        return nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.1), nn.Tanh(), nn.Linear(16, 2))
+        return nn.Sequential(nn.Linear(8, 16), nn.Dropout(self.dropout), nn.Tanh(), nn.Linear(16, 2))
 
     def batch(self, indices: list[int]) -> Batch:
         draws = sample_noise(1, indices, (10,))
+        if self.poison in indices:
+            draws[indices.index(self.poison)] = float("nan")
         return Batch(indices, [str(index) for index in indices], {"x": draws[:, :8], "y": draws[:, 8:]})
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -65,8 +70,8 @@ class Reporting(Trainer):
         return path
 
 
-def recipe(output: Path) -> Recipe:
-    table = {
+def recipe(output: Path, **changes: Any) -> Recipe:
+    table: dict[str, Any] = {
         "name": "run",
         "samples": 480,
         "batch": 4,
@@ -78,7 +83,7 @@ def recipe(output: Path) -> Recipe:
         "ema_half_life": 40,
         "task": TASK,
     }
-    return check_recipe(table, "trials")
+    return check_recipe({**table, **changes}, "trials")
 
 
 def train_in_child(output: Path, report: int) -> int:
@@ -138,13 +143,28 @@ def trial(output: Path, rng: random.Random, seconds: float) -> tuple[int, int]:
     return kills, reported
 
 
+def once(given: argparse.Namespace) -> int:
+    """Train without drop-out, so that a number of processes can be compared with another; 3 where a loss was not finite."""
+    try:
+        train(recipe(given.folder, samples=given.samples, batch=given.once, workers=0), Regression(0.0, given.poison))
+    except NonFiniteLoss as error:
+        sys.stderr.write(f"rank {os.environ.get('RANK', '0')}: {error}\n")
+        return 3
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--once", type=int, default=0, metavar="BATCH", help="train once, in as many processes as the launcher started")
+    parser.add_argument("--samples", type=int, default=240)
+    parser.add_argument("--poison", type=int, default=-1)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.once:
+        return once(given)
     began = time.monotonic()
     finish(given.folder / "whole")
     seconds = time.monotonic() - began
