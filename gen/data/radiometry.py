@@ -85,7 +85,8 @@ class Radiometry:
         # Stored 16-bit numbers plus an offset are exact in float32; wider ones are not.
         wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
         physical: NDArray[np.floating[Any]] = stored.astype(np.float64 if wide else np.float32)
-        physical = (physical + physical.dtype.type(self.offset)) * physical.dtype.type(self.scale)
+        with np.errstate(all="ignore"):  # damaged floats overflow, and signalling NaNs complain
+            physical = (physical + physical.dtype.type(self.offset)) * physical.dtype.type(self.scale)
         invalid = ~np.isfinite(physical)
         if self.nodata is not None and not math.isnan(self.nodata):
             invalid |= stored == _as_stored(self.nodata, stored.dtype)

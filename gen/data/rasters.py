@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import rioxarray  # noqa: F401  (makes DataArray.rio)
 import xarray as xr
+from affine import Affine
 from rasterio.transform import IDENTITY
 
 from ..errors import InputError
@@ -79,13 +80,21 @@ def place_of(image: xr.DataArray) -> tuple[Any, Any]:
     is at its own place and an untouched image keeps its numbers exactly. A rotated
     grid has no coordinates: there the stored one is taken.
     """
-    stored = image.rio.transform()
-    if not stored.is_rectilinear:
+    stored = _stored_transform(image)
+    if stored.b or stored.d:  # rotated, by 90 degrees too
         return image.rio.crs, stored
     computed = image.rio.transform(recalc=True)
     scale = max(abs(stored.a), abs(stored.e))
     same = all(abs(one - other) <= 1e-6 * scale for one, other in zip(stored[:6], computed[:6], strict=True))
     return image.rio.crs, stored if same else computed
+
+
+def _stored_transform(image: xr.DataArray) -> Any:
+    """The transform as it was written. rioxarray's own `transform()` loses a turn by 90 degrees, which has b = -d and a = e = 0."""
+    name = image.rio.grid_mapping
+    text = str(image.coords[name].attrs.get("GeoTransform", "")) if name in image.coords else ""
+    numbers = [float(number) for number in text.split()]
+    return Affine.from_gdal(*numbers) if len(numbers) == 6 else image.rio.transform()
 
 
 def write_raster(

@@ -140,7 +140,7 @@ def test_options_settle_what_tags_leave_open() -> None:
 
 @pytest.mark.parametrize("options", [{"offset": -500.0}, {"unit": "dB"}, {"name": "sentinel"}])
 def test_options_that_settle_nothing_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"scale|choose one of"):
+    with pytest.raises(InputError, match=r"gain|choose one of"):
         radiometry_from_options(**options)  # type: ignore[arg-type]
 
 
