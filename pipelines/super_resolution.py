@@ -36,7 +36,7 @@ from .upscaling import Consistency, OnStep, Reduce, Upscaler, UpscaleSettings
 Progress = Callable[[int, int], None]
 StepCallback = Callable[["SuperResolutionPipeline", int, Tensor, dict[str, Any]], dict[str, Any] | None]
 
-_SETTINGS = ("bands", "unit", "scale", "mtf", "contrast")
+_SETTINGS = ("bands", "unit", "scale", "mtf", "contrast", "temperature")
 
 
 @dataclass
@@ -72,6 +72,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         scale: int = 4,
         mtf: float = 0.3,
         contrast: dict[str, Any] | None = None,
+        temperature: float = 1.0,
     ) -> None:
         """Put the parts together.
 
@@ -83,6 +84,8 @@ class SuperResolutionPipeline(DiffusionPipeline):
             scale: Fine pixels per coarse pixel side.
             mtf: Modulation transfer of the sensor at the coarse grid's Nyquist frequency, for back-projection.
             contrast: ``window`` and ``floor`` of `LocalContrast`, if the model works relative to local contrast; None for a constant unit.
+            temperature: Factor on the noise where a call gives none. A sample of the posterior has twice the squared error of its mean;
+                below 1, less texture is drawn and the error is smaller.
 
         Raises:
             InputError: If the parts do not fit together.
@@ -90,7 +93,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(model=model, scheduler=scheduler)
         bands = list(bands or map(str, range(1, model.config["bands"] + 1)))
-        self.register_to_config(bands=bands, unit=unit, scale=scale, mtf=mtf, contrast=contrast)
+        self.register_to_config(bands=bands, unit=unit, scale=scale, mtf=mtf, contrast=contrast, temperature=temperature)
         self.sensor = SensorModel(scale, mtf)
         self.contrast = None if contrast is None else LocalContrast(**contrast)
         self.folder: Path | None = None
@@ -110,6 +113,10 @@ class SuperResolutionPipeline(DiffusionPipeline):
     def unit(self) -> str:
         """Unit of the physical values."""
         return str(self.config["unit"])
+
+    def warmth(self, temperature: float | None) -> float:
+        """The factor on the noise of a call: the given one, else the model's own."""
+        return float(self.config["temperature"]) if temperature is None else temperature
 
     @property
     def name(self) -> str:
@@ -136,7 +143,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         samples: int = 1,
         consistency: Consistency = "ibp",
-        temperature: float = 1.0,
+        temperature: float | None = None,
         reduce: Reduce = "mean",
         sampler: str | None = None,
         limits: Limits | None = None,
@@ -155,7 +162,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
             generator: One torch generator per picture instead of seeds.
             samples: Members of the ensemble; 2 and more give `uncertainty`.
             consistency: ``ibp`` corrects each sample until the sensor sees the input in it; ``none``.
-            temperature: Factor on the noise: 1 as trained, 0 none (deterministic, smoother).
+            temperature: Factor on the noise: 1 as trained, 0 none (deterministic, smoother); the model's own if left out.
             reduce: What `images` is for an ensemble: its ``mean`` or its ``first`` member.
             sampler: ``dpmpp_2m``, ``posterior``, ``ode`` or ``em`` instead of the scheduler's own.
             limits: Range that pictures with ``ibp`` keep to, as far as the input allows; such as (0, 1) for display values.
@@ -173,7 +180,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         check_output_type(output_type)
         if batch_size < 1:
             raise InputError(f"the batch size is {batch_size}; it is at least 1")
-        settings = UpscaleSettings(num_inference_steps, samples, consistency, temperature, reduce, sampler, limits)
+        settings = UpscaleSettings(num_inference_steps, samples, consistency, self.warmth(temperature), reduce, sampler, limits)
         upscaler = Upscaler(self.model, self.scheduler, self.sensor, settings, self.contrast)
         pictures = read_pictures(image, self.bands, self.unit)
         sources, seeds = noise_sources(len(pictures.pixels), seed, generator)

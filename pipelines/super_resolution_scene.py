@@ -63,7 +63,7 @@ def upscale_scene(
     uncertainty: str | Path | None = None,
     invented: str | Path | None = None,
     consistency: Consistency = "ibp",
-    temperature: float = 1.0,
+    temperature: float | None = None,
     reduce: Reduce = "mean",
     sampler: str | None = None,
     radiometry: Radiometry | None = None,
@@ -90,7 +90,7 @@ def upscale_scene(
         uncertainty: Where the standard deviation over the ensemble goes; needs 2 samples or more.
         invented: Where ``|image - bicubic|`` goes.
         consistency: ``ibp`` or ``none``.
-        temperature: Factor on the noise.
+        temperature: Factor on the noise; the model's own if left out.
         reduce: ``mean`` or ``first`` member of the ensemble.
         sampler: Another one than the scheduler's own.
         radiometry: Overrides what the source's tags say.
@@ -110,7 +110,7 @@ def upscale_scene(
         InputError: If anything that was given is wrong, or the disk is full; nothing half-written is left under the outputs' names.
     """
     started = time.monotonic()
-    settings = UpscaleSettings(steps, samples, consistency, temperature, reduce, sampler)
+    settings = UpscaleSettings(steps, samples, consistency, pipeline.warmth(temperature), reduce, sampler)
     outputs = check_outputs(Path(source), {"image": target, "uncertainty": uncertainty, "invented": invented}, samples)
     if scale is not None and scale != pipeline.scale:
         raise InputError(

@@ -91,6 +91,7 @@ class EANet(ModelMixin, ConfigMixin):
         prediction: Literal["epsilon", "v_prediction"] = "epsilon",
         cpem_width: int | None = None,
         cpem_blocks: int = 3,
+        group_blocks: int | None = None,
     ) -> None:
         """Build the network.
 
@@ -107,6 +108,7 @@ class EANet(ModelMixin, ConfigMixin):
             prediction: What the output means. Kept for the pipeline; it changes nothing here.
             cpem_width: Channels of the path on the low-resolution grid; four times ``width`` if left out. Only for ``cpem_lr``.
             cpem_blocks: Residual blocks of that path. Only for ``cpem_lr``.
+            group_blocks: Residual blocks of the group of ``msgroup_a`` (5 if left out) and ``msgroup_b`` (6).
 
         Raises:
             InputError: If a number is out of range or a name unknown.
@@ -123,7 +125,7 @@ class EANet(ModelMixin, ConfigMixin):
         if variant == "cpem_lr":
             self.cpem = ConditionPath(bands, width, cpem_width or 4 * width, cpem_blocks, scale, local)
         else:
-            self.enhance = _enhance(variant, width, ContextPool(local, 1))
+            self.enhance = _enhance(variant, width, ContextPool(local, 1), group_blocks)
         block = EfficientActivationBlock if variant in ("rcab", "cpem_lr") else MultiScaleBlock
 
         def stage(channels: int, blocks: int, pixel: int) -> nn.ModuleList:
@@ -203,10 +205,10 @@ class EANet(ModelMixin, ConfigMixin):
             value = self._run(blocks, up(value) + skips.pop(), embedding)
         return value
 
-    def _run(self, blocks: nn.ModuleList, value: Tensor, embedding: Tensor) -> Tensor:
+    def _run(self, blocks: nn.Module, value: Tensor, embedding: Tensor) -> Tensor:
         """All blocks of a stage; `value` may be overwritten."""
         if self.striped and not torch.is_grad_enabled() and self.config["variant"] in ("rcab", "cpem_lr"):
-            return run_striped(cast(Iterable[EfficientActivationBlock], blocks), value, embedding)
+            return run_striped(cast(Iterable[EfficientActivationBlock], blocks.children()), value, embedding)
         for block in blocks.children():
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 value = self._gradient_checkpointing_func(block, value, embedding)
@@ -243,11 +245,11 @@ class EANet(ModelMixin, ConfigMixin):
             )
 
 
-def _enhance(variant: Variant, channels: int, pool: ContextPool) -> nn.Module:
+def _enhance(variant: Variant, channels: int, pool: ContextPool, group_blocks: int | None) -> nn.Module:
     """The stage behind the first convolution of a published variant."""
     if variant == "rcab":
         return Enhance(channels, pool)
-    return EnhanceGroup(channels, pool, blocks=GROUP_BLOCKS[variant], subtract=variant == "msgroup_a")
+    return EnhanceGroup(channels, pool, blocks=group_blocks or GROUP_BLOCKS[variant], subtract=variant == "msgroup_a")
 
 
 def _check(

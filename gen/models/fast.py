@@ -83,7 +83,7 @@ def prepare_for_inference(model: EANet, device: torch.device, dtype: torch.dtype
     Returns:
         The same network, in evaluation mode.
     """
-    nn.Module.to(model.eval(), device=device, dtype=dtype, memory_format=torch.channels_last)
+    nn.Module.to(nn.Module.to(model.eval(), device=device, dtype=dtype), memory_format=torch.channels_last)
     model.striped = device.type == "cpu"
     return model
 

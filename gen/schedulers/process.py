@@ -140,9 +140,9 @@ class MeanRevertingProcess:
         return sample + per_sample(drift, sample) * (sample - mu) - per_sample(pull, sample) * noise
 
     def as_vp(self) -> list[float]:
-        """Betas of the equivalent variance-preserving diffusion of y = (x - mu) / lambda, for ``trained_betas`` of a stock diffusers
-        scheduler.
+        """Betas of the equivalent variance-preserving diffusion of y = (x - mu) / lambda.
 
+        They are what ``trained_betas`` of a stock diffusers scheduler takes.
         The stock scheduler's time index i stands for our time i + 1: give the network ``(lambda * y, i + 1, mu)``.
 
         Returns:

@@ -191,7 +191,7 @@ def _write_component(folder: Path, component: Any, half: bool) -> None:
         tensors[key] = dense
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     # safetensors writes for the owner alone; a model is as readable as the files beside it.
-    (folder / WEIGHTS).chmod((folder / component.config_name).stat().st_mode)
+    (folder / WEIGHTS).chmod((folder / str(component.config_name)).stat().st_mode)
 
 
 def _replace(folder: Path, partial: Path) -> None:

@@ -1,6 +1,7 @@
 """EarthGen: generative models for remote sensing.
 
-The sub-packages are `earthgen.gen` (models, data, schedulers), `earthgen.pipelines`, `earthgen.train`, `earthgen.metrics` and `earthgen.demos`.
+The sub-packages are `earthgen.gen` (models, data, schedulers), `earthgen.pipelines`, `earthgen.train`, `earthgen.metrics` and
+`earthgen.demos`.
 The classes of saved model folders are reachable here by name too, since `from_pretrained` looks them up in the top-level package; they are
 imported when first asked for, so that `import earthgen` costs nothing.
 """

@@ -55,7 +55,7 @@ def imports_of(path: Path) -> Iterator[tuple[str, ...]]:
             for alias in node.names:
                 yield (*target, alias.name)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "earthgen":
-            yield tuple((node.module or "").split(".")[1:]) + (node.names[0].name,)
+            yield (*(node.module or "").split(".")[1:], node.names[0].name)
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] == "earthgen":

@@ -60,7 +60,7 @@ class Oracle(nn.Module):
     def forward(self, state: Tensor, time: Tensor, mu: Tensor, low: Tensor) -> Tensor:
         scheduler = self.task.scheduler
         weight, std = (value.view(-1, 1, 1, 1) for value in scheduler.marginal(time))
-        residual = self.high - mu
+        residual = self.task.config.frame(self.low, scheduler).enter(self.high) - mu
         noise = (state - weight * residual) / std
         if scheduler.config.prediction_type == "epsilon":
             return noise + self.offset

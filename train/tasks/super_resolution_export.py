@@ -55,6 +55,8 @@ def export_model(
     copy = EANet.from_config(model.config)
     copy.load_state_dict(model.state_dict())
     settings = {"bands": list(config.bands), "unit": config.unit, "scale": config.scale, "mtf": config.held_out.mtf}
+    if config.held_out.temperature != 1.0:
+        settings["temperature"] = config.held_out.temperature
     if config.contrast is not None:
         settings["contrast"] = config.contrast.model_dump()
     components = {"model": copy, "scheduler": scheduler}

@@ -1,7 +1,7 @@
 """The command line: one file a command, all heavy imports inside the commands.
 
-A user's mistake (an `InputError`), a full disk or an interruption ends in one sentence on standard error, never in a traceback. Exit codes: 0 done,
-2 wrong input or environment, 130 interrupted.
+A user's mistake (an `InputError`), a full disk or an interruption ends in one sentence on standard error, never in a traceback. Exit
+codes: 0 done, 2 wrong input or environment, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from . import convert, evaluate, info, show, train, upscale, zoo
+from . import convert, evaluate, export, info, show, train, upscale, zoo
 
 app = typer.Typer(
     name="earthgen",
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("upscale")(upscale.upscale)
 app.command("info")(info.info)
 app.command("train", context_settings={"ignore_unknown_options": True})(train.train)
+app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("convert")(convert.convert)
 app.command("zoo")(zoo.zoo)

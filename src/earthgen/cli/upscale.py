@@ -27,7 +27,9 @@ def upscale(
     uncertainty: Path | None = typer.Option(None, help="Write the standard deviation over the ensemble to this file."),
     invented: Path | None = typer.Option(None, help="Write |OUT - bicubic|, how much the network added, to this file."),
     consistency: str = typer.Option("ibp", help="ibp: correct OUT until the sensor model sees IN in it; none."),
-    temperature: float = typer.Option(1.0, min=0.0, help="Factor on the noise: 1 as trained; less is smoother."),
+    temperature: float | None = typer.Option(
+        None, min=0.0, help="Factor on the noise: 1 as trained; less is smoother. The model's own if left out."
+    ),
     sampler: str = typer.Option("", help="dpmpp_2m, posterior, ode or em. Default: the model's."),
     tile: int = typer.Option(512, min=16, help="Side of a tile in output pixels; more is faster and takes more memory."),
     batch: int = typer.Option(1, min=1, help="Tiles per network call."),
