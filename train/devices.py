@@ -31,9 +31,10 @@ def apply_switches(model: nn.Module, recipe: Recipe) -> None:
     """
     if not recipe.gradient_checkpointing:
         return
-    if not hasattr(model, "enable_gradient_checkpointing"):
+    enable = getattr(model, "enable_gradient_checkpointing", None)
+    if not callable(enable):
         raise InputError(f"a {type(model).__name__} has no gradient checkpointing; set gradient_checkpointing=false")
-    model.enable_gradient_checkpointing()
+    enable()
 
 
 def compiled(network: nn.Module, recipe: Recipe) -> nn.Module:

@@ -16,8 +16,10 @@ from types import FrameType
 import torch
 
 from ..gen.errors import InputError
+from .checkpoint import latest_checkpoint, load_checkpoint
+from .ema import load_floating
 from .loop import Progress, Trainer, train
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe, check_recipe, load_recipe
 from .task import Task
 
 
@@ -115,6 +117,39 @@ def build_task(recipe: Recipe) -> Task:
     from .tasks.super_resolution import SuperResolutionTask
 
     return SuperResolutionTask(recipe)
+
+
+def export_run(run: Path, folder: Path, trained: bool = False) -> int:
+    """Write the model of a run's newest whole checkpoint, at whatever point the run stands.
+
+    Args:
+        run: The run's folder, with ``recipe.json`` and ``checkpoints``.
+        folder: Model folder to write.
+        trained: Take the weights as trained instead of their average.
+
+    Returns:
+        Samples that the weights have seen.
+
+    Raises:
+        InputError: If there is no run or no whole checkpoint in the folder, or its recipe is not readable.
+    """
+    path, _ = latest_checkpoint(run / "checkpoints")
+    if path is None:
+        raise InputError(f"{run} has no whole checkpoint; give the folder of a run, for example runs/ediffsr-x4-small")
+    snapshot = load_checkpoint(path)
+    recipe = check_recipe(snapshot.meta["recipe"], str(path / "state.json"))
+    task = build_task(recipe)
+    model = task.build(None)
+    load_floating(model, snapshot.tensors["model" if trained else "ema"])
+    figures = snapshot.meta["figures"] if snapshot.meta.get("evaluated") == snapshot.samples and not trained else {}
+    record = {
+        "samples": snapshot.samples,
+        "minutes": round(float(snapshot.meta["seconds"]) / 60, 1),
+        "seed": recipe.seed,
+        "figures": figures,
+    }
+    task.export(model.eval(), folder, {**recipe.card, "training": record})
+    return snapshot.samples
 
 
 @contextmanager

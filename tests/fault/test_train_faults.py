@@ -221,3 +221,28 @@ def test_check_runs_two_steps_and_keeps_nothing(recipe: Path, tmp_path: Path) ->
     assert report.memory > 50
     assert "samples a second" in report.sentence()
     assert not (tmp_path / "out").exists()
+
+
+def test_export_takes_the_average_of_the_newest_checkpoint(recipe: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from earthgen.gen.errors import InputError
+    from earthgen.gen.zoo.card import read_card
+    from earthgen.train.checkpoint import load_checkpoint
+    from earthgen.train.launch import export_run
+
+    assert main([str(recipe), "optimizer.lr=0.01"]) == 0
+    path, _ = latest_checkpoint(tmp_path / "out/run/checkpoints")
+    assert path is not None
+    stored = load_checkpoint(path).tensors
+    for trained, part in ((False, "ema"), (True, "model")):
+        assert export_run(tmp_path / "out/run", tmp_path / part, trained) == 16
+        (file,) = (tmp_path / part / "model").glob("*.safetensors")
+        for name, value in load_file(file).items():
+            assert torch.equal(value, stored[part][name].half())
+    assert not torch.equal(stored["ema"]["intro.weight"], stored["model"]["intro.weight"])
+    assert read_card(tmp_path / "ema")["training"]["samples"] == 16
+    with pytest.raises(InputError, match="no whole checkpoint"):
+        export_run(tmp_path / "nothing", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
