@@ -26,6 +26,7 @@ Array = NDArray[np.floating[Any]]
 Picture = NDArray[np.uint8]
 
 OVERVIEW = 1024  # longest side of an overview, in pixels
+SHOWN = 768  # smaller overviews are magnified up to this
 DETAIL = 1024  # side of the detail view, in output pixels
 _KEPT = 4  # overviews kept for the next change of the stretch
 
@@ -95,6 +96,13 @@ class Scene:
             if len(self._overviews) > _KEPT:
                 self._overviews.popitem(last=False)
         return self._overviews[bands]
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Height and width of the picture that `paint_overview` makes."""
+        height, width = self.overview(self.shown(Look())).shape[1:]
+        factor = magnification(height, width)
+        return height * factor, width * factor
 
     @property
     def shown_radiometry(self) -> Radiometry:
@@ -187,6 +195,11 @@ def detail_window(height: int, width: int, scale: int, centre: tuple[float, floa
     return row, column, tall, wide
 
 
+def magnification(height: int, width: int) -> int:
+    """How often each pixel of a small overview is repeated, so that it fills the screen with sharp pixels instead of a blur."""
+    return max(1, SHOWN // max(height, width))
+
+
 def paint_overview(scene: Scene, look: Look, *, frame: tuple[int, int, int, int] | None = None) -> Picture:
     """The whole scene for the screen.
 
@@ -196,10 +209,11 @@ def paint_overview(scene: Scene, look: Look, *, frame: tuple[int, int, int, int]
         frame: Window in input pixels to draw a frame around, None for no frame.
 
     Returns:
-        ``[h, w, 3]`` uint8.
+        ``[h, w, 3]`` uint8, small scenes magnified by a whole factor.
     """
     image = scene.overview(scene.shown(look))
-    picture = to_picture(image, stretch_limits(image, look.stretch))
+    factor = magnification(*image.shape[1:])
+    picture = to_picture(image, stretch_limits(image, look.stretch)).repeat(factor, axis=0).repeat(factor, axis=1)
     if frame is not None:
         draw_frame(picture, frame, (scene.info.height, scene.info.width))
     return picture

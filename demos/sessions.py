@@ -55,6 +55,12 @@ class Session:
         """Whether a run is going on."""
         return self._running.locked()
 
+    def look_at(self, row: float, column: float) -> None:
+        """Move the detail view to a place in the picture of the overview, in its pixels."""
+        if self.scene is not None:
+            height, width = self.scene.shown_size
+            self.centre = ((row + 0.5) / height, (column + 0.5) / width)
+
     def begin(self) -> None:
         """Take the session for a run.
 

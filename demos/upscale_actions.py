@@ -55,8 +55,9 @@ def status(text: str, kind: str = "", *, bar: float | None = None, waiting: bool
 
 
 def capital(sentence: str) -> str:
-    """The sentence with a capital and a full stop, for the screen."""
-    return sentence[:1].upper() + sentence[1:].rstrip(".") + "."
+    """The sentence with a capital and a full stop, for the screen; a file's name in front keeps its letters."""
+    first = sentence.split(" ", 1)[0]
+    return (sentence[:1].upper() + sentence[1:] if first.isalpha() else sentence).rstrip(".") + "."
 
 
 def trouble(error: BaseException, path: Path | None = None) -> str:

@@ -13,12 +13,13 @@ from typing import Any
 from ..gen.errors import InputError
 from . import upscale_actions as actions
 from .display import named_composites
-from .previews import Look, open_scene
+from .previews import open_scene
 from .sessions import Cancelled, Session
 from .upscale_job import MAX_SAMPLES, MAX_STEPS, Settings, model_names, run
 from .upscale_updates import OWN, described, emptied, finished, modelled, redrawn
 
 UPLOADS = [".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".zip"]
+CONSISTENCIES = [("agrees with the input", "ibp"), ("as the network gives it", "none")]
 STRETCHES = [("percentiles 2 to 98", "percentile"), ("fixed range", "fixed"), ("smallest to largest", "minmax")]
 
 
@@ -43,10 +44,11 @@ def _inputs(ui: SimpleNamespace) -> None:
     names = model_names()
     ui.file = gr.File(label="Scene: GeoTIFF, Sentinel-2 zip, PNG or JPEG", file_types=UPLOADS, height=130, elem_id="up-file")
     ui.facts = gr.HTML(visible=False, elem_id="up-facts")
-    ui.radiometry = gr.Dropdown(
-        actions.radiometry_choices(), value="", label="Meaning of the numbers", visible=False, elem_id="up-radiometry"
-    )
-    ui.product = gr.Dropdown([], label="Names of the bands", visible=False, elem_id="up-product")
+    with gr.Row():
+        ui.radiometry = gr.Dropdown(
+            actions.radiometry_choices(), value="", label="Meaning of the numbers", visible=False, min_width=300, elem_id="up-radiometry"
+        )
+        ui.product = gr.Dropdown([], label="Names of the bands", visible=False, min_width=300, elem_id="up-product")
     ui.model = gr.Dropdown(
         names,
         value=names[0] if names else None,
@@ -61,17 +63,11 @@ def _inputs(ui: SimpleNamespace) -> None:
     with gr.Row():
         ui.steps = gr.Slider(1, MAX_STEPS, value=20, step=1, label="Steps", min_width=140, elem_id="up-steps")
         ui.samples = gr.Slider(
-            1, MAX_SAMPLES, value=1, step=1, label="Samples", info="2 or more give an uncertainty", min_width=140, elem_id="up-samples"
+            1, MAX_SAMPLES, value=1, step=1, label="Samples", min_width=140, elem_id="up-samples"
         )
-    with gr.Row():
+    with gr.Accordion("Seed and consistency", open=False, elem_id="up-more"), gr.Row():
         ui.seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=140, elem_id="up-seed")
-        ui.consistency = gr.Dropdown(
-            [("agrees with the input", "ibp"), ("as the network gives it", "none")],
-            value="ibp",
-            label="Consistency",
-            min_width=140,
-            elem_id="up-consistency",
-        )
+        ui.consistency = gr.Dropdown(CONSISTENCIES, value="ibp", label="Consistency", min_width=140, elem_id="up-consistency")
     with gr.Row():
         ui.run = gr.Button("Upscale", variant="primary", min_width=140, elem_id="up-run")
         ui.cancel = gr.Button("Cancel", interactive=False, min_width=140, elem_id="up-cancel")
@@ -169,8 +165,7 @@ def _wire_scene(ui: SimpleNamespace) -> None:
 
     def moved(event: gr.SelectData, session: Session, left: str, right: str, *look: Any) -> dict[Any, Any]:
         if session.scene is not None:
-            picture = session.scene.overview(session.scene.shown(Look()))
-            session.centre = ((event.index[1] + 0.5) / picture.shape[1], (event.index[0] + 0.5) / picture.shape[2])
+            session.look_at(event.index[1], event.index[0])
         return redrawn(ui, session, left, right, look)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": True}

@@ -14,15 +14,19 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ..gen.data.nodata import fill_holes
 from ..gen.data.resample import upsample
 from ..gen.data.sensor_model import SensorModel
 from ..gen.errors import InputError
 from .consistency import scale_between
 from .fidelity import Lpips
-from .measures import STANDARD, Measure, Sample, measures_named
+from .measures import STANDARD, Measure, measures_named
 from .pixels import rgb_indices, select_bands, valid_mask
 from .protocol import Protocol, Score, Setting, mean_score
-from .report import BASELINES, Report
+from .report import BACK_PROJECTED, BASELINES, Report
+from .sample import Sample
+
+FILL_REACH = 16  # low-resolution pixels
 
 Picture = xr.DataArray | Tensor
 Predict = Callable[[Any], Any]
@@ -94,20 +98,22 @@ def evaluate_pairs(
         progress: Called with the number of pairs done and their total (or 0 if unknown).
 
     Returns:
-        The report, with ``nearest`` and ``bicubic`` as its first rows.
+        The report, with ``nearest`` and ``bicubic`` as its first rows, and with a sensor model ``back-projected``: the bicubic picture made
+        to agree with the low one, which needs no learning.
 
     Raises:
         InputError: If there are no pairs, pairs differ in scale or bands, or a prediction has the wrong shape.
     """
     methods = dict(predict) if isinstance(predict, Mapping) else {name: predict}
+    baselines = [name for name in BASELINES if options.sensor or name != BACK_PROJECTED]
     clash = sorted(set(methods) & set(BASELINES))
     if clash:
         raise InputError(f"{', '.join(clash)} is the name of a baseline; choose another name for the method")
     measures = measures_named([*options.metrics, *(["LPIPS"] if options.lpips and "LPIPS" not in options.metrics else [])])
-    table = _Figures([*BASELINES, *methods], measures, options)
+    table = _Figures([*baselines, *methods], measures, options)
     total = len(pairs) if isinstance(pairs, Sequence) else 0
     for number, pair in enumerate(pairs):
-        table.add(pair, _predictions(pair, methods, table.seconds))
+        table.add(pair, _predictions(pair, methods, options.sensor, table.seconds))
         if progress:
             progress(number + 1, max(total, number + 1))
     return table.report(title, tuple(notes), dict(facts or {}))
@@ -187,10 +193,16 @@ class _Figures:
         )
 
 
-def _predictions(pair: Pair, methods: Mapping[str, Predict], seconds: dict[str, list[float]]) -> dict[str, Tensor]:
+def _predictions(
+    pair: Pair, methods: Mapping[str, Predict], sensor: SensorModel | None, seconds: dict[str, list[float]]
+) -> dict[str, Tensor]:
     low, truth = as_batch(pair.low), as_batch(pair.high)
     scale = scale_between(truth, low)
     runs: dict[str, Callable[[], Tensor]] = {"nearest": lambda: nearest(low, scale), "bicubic": lambda: upsample(low, scale)}
+    if sensor is not None:
+        if sensor.scale != scale:
+            raise InputError(f"pair {pair.name} is x{scale}, the sensor model has scale {sensor.scale}; use SensorModel({scale})")
+        runs[BACK_PROJECTED] = lambda: back_projected(low, sensor)
     runs |= {name: (lambda method=method: as_batch(method(pair.low))) for name, method in methods.items()}  # type: ignore[misc]
     outputs = {}
     for name, run in runs.items():
@@ -205,6 +217,13 @@ def _predictions(pair: Pair, methods: Mapping[str, Predict], seconds: dict[str, 
 def nearest(low: Tensor, scale: int) -> Tensor:
     """Repeat every pixel of ``[B, C, h, w]`` `scale` times along both axes."""
     return low.repeat_interleave(scale, dim=-2).repeat_interleave(scale, dim=-1)
+
+
+def back_projected(low: Tensor, sensor: SensorModel) -> Tensor:
+    """The bicubic picture of ``[B, C, h, w]``, corrected until the sensor sees `low` in it; NaN where `low` has no data."""
+    filled, valid = fill_holes(low, FILL_REACH)
+    image = sensor.back_project(upsample(filled, sensor.scale), filled)[0]
+    return torch.where(_enlarged(valid, sensor.scale)[:, None], image, torch.nan)
 
 
 def as_batch(picture: Any) -> Tensor:

@@ -37,7 +37,9 @@ class Setting:
     border: int
     images: str
     pixels: str = "finite in every band of truth, low picture and every method's output"
-    baselines: str = "nearest repeats pixels; bicubic is Keys' with a = -0.75 and half-pixel centres"
+    baselines: str = (
+        "nearest repeats pixels; bicubic is Keys' with a = -0.75 and half-pixel centres; back-projected is bicubic made to agree with low"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

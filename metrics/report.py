@@ -14,7 +14,8 @@ from ..gen.data.atomic import write_json
 from .measures import MEASURES
 from .protocol import Protocol, Score, Setting, mean_score, require_one_protocol
 
-BASELINES = ("nearest", "bicubic")
+BACK_PROJECTED = "back-projected"
+BASELINES = ("nearest", "bicubic", BACK_PROJECTED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,6 +138,9 @@ class Visitor:
         self.page.locator(f"{dropdown} input").click()
         self.page.get_by_role("option", name=title, exact=True).click()
 
+    def unfold(self) -> None:
+        self.page.locator("#up-more button").first.click()
+
     def set_number(self, control: str, value: int) -> None:
         box = self.page.locator(f"{control} input[type=number]").first
         box.fill(str(value))

@@ -78,7 +78,18 @@ def test_numbers_of_unknown_meaning_are_shown_as_stored(tmp_path: Path) -> None:
     path = write(tmp_path / "bare.tif", np.full((3, 8, 8), 3_000, np.uint16), told=False)
     scene = open_scene(path)
     assert (scene.overview(scene.names) == 3_000).all()
-    assert paint_overview(scene, Look()).shape == (8, 8, 3)
+    assert paint_overview(scene, Look()).shape == (768, 768, 3)
+
+
+def test_a_click_in_the_overview_moves_the_detail_view(scene_path: Path) -> None:
+    session = Session()
+    session.look_at(5, 5)
+    assert session.centre == (0.5, 0.5)
+    session.scene = open_scene(scene_path)
+    picture = paint_overview(session.scene, Look())
+    assert picture.shape[:2] == session.scene.shown_size == (30 * 19, 40 * 19)
+    session.look_at(29 * 19 + 9, 9)
+    assert np.allclose(session.centre, (29.5 / 30, 0.5 / 40))
 
 
 def test_previews_of_large_rasters_are_small_and_in_the_right_place(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_table_has_the_baselines_both_rows_of_the_model_and_the_protocol(run
     for words in ("nearest", "bicubic", "one-step mean", "sample", "PSNR", "SAM", "n = 3 images", "x4", "border 4 px", "range 1", "seed 0"):
         assert words in out
     report = json.loads((tmp_path / "report.json").read_text())
-    assert list(report["scores"]) == ["nearest", "bicubic", "one-step mean", "sample"]
+    assert list(report["scores"]) == ["nearest", "bicubic", "back-projected", "one-step mean", "sample"]
     assert report["facts"]["steps"] == 2
     assert re.fullmatch("[0-9a-f]{12}", report["facts"]["digest"])
     assert report["images"] == ["a", "b", "c"]

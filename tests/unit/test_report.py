@@ -16,7 +16,7 @@ from torch import Tensor
 from earthgen.gen.data.resample import upsample
 from earthgen.gen.data.sensor_model import SensorModel
 from earthgen.gen.errors import InputError
-from earthgen.metrics.evaluate import Options, Pair, as_batch, band_names, evaluate_pairs, nearest
+from earthgen.metrics.evaluate import Options, Pair, as_batch, back_projected, band_names, evaluate_pairs, nearest
 from earthgen.metrics.fidelity import psnr
 from earthgen.metrics.measures import MEASURES, OPENSR, STANDARD, measures_named
 from earthgen.metrics.pixels import without_border
@@ -53,14 +53,16 @@ def printed(report: Report) -> str:
 
 def test_baselines_stand_first_and_figures_are_the_functions_own() -> None:
     report = evaluated()
-    assert list(report.methods) == ["nearest", "bicubic", "ours"]
+    assert list(report.methods) == ["nearest", "bicubic", "back-projected", "ours"]
     assert report.metrics == STANDARD
     low, high = as_batch(pair(1).low), as_batch(pair(1).high)
     expected = psnr(without_border(upsample(low, 4), 4), without_border(high, 4), data_range=1.0)
     assert report.methods["bicubic"]["PSNR"].each[1] == pytest.approx(float(expected))
     assert report.methods["ours"]["largest sensor error"].value < 1e-4
     assert report.methods["nearest"]["largest sensor error"].value > 1e-2
-    assert set(report.seconds) == {"nearest", "bicubic", "ours"}
+    # What the "method" of these tests does is that baseline.
+    assert report.methods["back-projected"]["PSNR"].each == pytest.approx(report.methods["ours"]["PSNR"].each)
+    assert set(report.seconds) == set(report.methods)
 
 
 def test_the_gain_is_the_paired_difference() -> None:
@@ -121,6 +123,17 @@ def test_the_same_pixels_count_for_every_method() -> None:
     expected = psnr(*(without_border(p, 4) for p in (nearest(low, 4), as_batch(scene.high))), data_range=1.0, mask=without_border(seen, 4))
     assert report.methods["nearest"]["PSNR"].value == pytest.approx(float(expected))
     assert report.methods["nearest"]["PSNR"].interval is None
+    assert "back-projected" not in report.methods, "without a sensor model there is nothing to agree with"
+
+
+def test_the_back_projected_baseline_knows_nothing_of_holes() -> None:
+    low = as_batch(pair(0).low)
+    whole = back_projected(low, SENSOR)
+    assert torch.allclose(SENSOR.degrade(whole), low, atol=1e-4)
+    low[..., 5, 5] = math.nan
+    holed = back_projected(low, SENSOR)
+    assert int(torch.isnan(holed[0, 0]).sum()) == 16
+    assert torch.isfinite(holed[..., 24:, :]).all()
 
 
 def test_every_metric_of_the_list_can_be_computed_and_groups_expand() -> None:
@@ -140,6 +153,8 @@ def test_pairs_of_another_kind_and_wrong_shapes_are_refused() -> None:
         evaluate_pairs(sharpened, [pair(0), pair(1, bands=("R", "G", "B"))], options)
     with pytest.raises(InputError, match=r"half gave shape \(1, 4, 24, 24\) for scene 0"):
         evaluate_pairs(lambda low: upsample(as_batch(low), 2), [pair(0)], options, name="half")
+    with pytest.raises(InputError, match=r"pair scene 0 is x4, the sensor model has scale 2; use SensorModel\(4\)"):
+        evaluate_pairs(sharpened, [pair(0)], Options(degradation="d", sensor=SensorModel(2)))
     with pytest.raises(InputError, match="bicubic is the name of a baseline"):
         evaluate_pairs(sharpened, [pair(0)], options, name="bicubic")
     with pytest.raises(InputError, match="a prediction is a str"):

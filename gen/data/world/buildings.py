@@ -172,7 +172,8 @@ def _cells(
 
 def _halls(canvas: Canvas, parcels: Parcels) -> tuple[Things, Array]:
     lots, along, across, wide, high = _cells(canvas, parcels, np.flatnonzero(parcels.use == USE["industry"]), (85.0, 62.0), 9.0, 3)
-    size = wide * (0.5 + 0.36 * lots.draw(0)), high * (0.45 + 0.36 * lots.draw(1)), 6.0 + 7.0 * lots.draw(2)
+    long = np.minimum(wide * (0.5 + 0.36 * lots.draw(0)), 72.0)
+    size = long, np.minimum(high * (0.45 + 0.36 * lots.draw(1)), 48.0), 6.0 + 7.0 * lots.draw(2)
     shape = np.where(lots.draw(3) < 0.5, HALL, FLAT)
     return _build(
         canvas, lots, "building", shape, along, across, size, _HALLS[(lots.draw(4) * len(_HALLS)).astype(np.int64)], size[1] > size[0]
@@ -193,7 +194,7 @@ def _tanks(canvas: Canvas, parcels: Parcels) -> tuple[Things, Array]:
 
 def _glass(canvas: Canvas, parcels: Parcels) -> tuple[Things, Array]:
     lots, along, across, wide, high = _cells(canvas, parcels, np.flatnonzero(parcels.use == USE["glass"]), (95.0, 28.0), 7.0, 5)
-    size = wide * 0.94, high * 0.82, np.full(len(along), 4.5)
+    size = np.minimum(wide * 0.94, 84.0), high * 0.82, np.full(len(along), 4.5)
     return _build(canvas, lots, "greenhouse", HALL, along, across, size, rows_of(("glass",)).repeat(len(along)), np.zeros(len(along), bool))
 
 

@@ -17,6 +17,7 @@ MOTORWAY, MAIN, LANE, TRACK, RAIL = 1, 2, 3, 4, 5
 BLOCK, CENTRE_BLOCK = 84.0, 58.0
 """Depth of a built-up block between two streets, metres."""
 BLOCK_LENGTH = 165.0
+_OPEN = ("crop", "pasture", "meadow", "orchard", "vines", "heath", "fallow", "solar", "wood", "felled")
 
 
 @dataclass
@@ -36,6 +37,15 @@ class Laid:
     rank: Array
     hedge: Array
     margin: Array
+
+    def part(self, at: Array) -> Laid:
+        """The pixels of these numbers."""
+        return Laid(*(layer.ravel()[at] for layer in vars(self).values()))
+
+    def put(self, at: Array, part: Laid) -> None:
+        """Write a part back."""
+        for layer, values in zip(vars(self).values(), vars(part).values(), strict=True):
+            layer.ravel()[at] = values
 
     def lay(self, cover: Array, material: int, rank: int) -> None:
         """Put another road on top where it covers more."""
@@ -105,30 +115,38 @@ def lay_roads(canvas: Canvas, parcels: Parcels) -> Laid:
 
 def _parcel_sides(canvas: Canvas, parcels: Parcels, laid: Laid) -> None:
     """Streets around built-up blocks, tracks between fields, hedges."""
-    division, seed, use = canvas.division, canvas.seed, parcels.use
-    table = division.districts
+    division, use = canvas.division, parcels.use
     depth, length, _, _ = blocks_of(division.box, use)
-    unit = division.unit
-    deep, long = depth.astype(np.float32).take(unit), length.astype(np.float32).take(unit)
+    deep, long = depth.astype(np.float32).take(division.unit), length.astype(np.float32).take(division.unit)
     across, along = np.mod(division.across, deep), np.mod(division.along, long)
+    np.minimum(np.minimum(across, deep - across), np.minimum(along, long - along), out=laid.margin)
+    near = np.flatnonzero(laid.margin < 7.0)
+    unit = division.unit.ravel()[near]
+    across, deep, along, long = (layer.ravel()[near] for layer in (across, deep, along, long))
     street = np.isin(use, (*BUILT, USE["park"], USE["sports"])) | (use == USE["site"])
-    town = np.where(use == USE["centre"], 4.2, 3.5)
-    open_land = np.isin(
-        use, [USE[n] for n in ("crop", "pasture", "meadow", "orchard", "vines", "heath", "fallow", "solar", "wood", "felled")]
-    )
-    gravel, lawful = SPECTRUM["gravel"], ~np.isin(use, (USE["wild"],))
-    bocage = uniform_at(key_of(seed, "bocage"), table.row, table.col)[division.district]
+    town = np.where(street, np.where(use == USE["centre"], np.float32(4.2), np.float32(3.5)), np.float32(-9)).take(unit)
+    part = laid.part(near)
     for side, distance in enumerate((across, deep - across, along, long - along)):
-        np.minimum(laid.margin, distance, out=laid.margin)
-        line = (division.row, division.row + 1, division.col, division.col + 1)[side]
-        rows = table.row[division.district] * 4096 + (line if side < 2 else division.row * 211 + 1_000_003)
-        cols = table.col[division.district] * 4096 + (0 if side < 2 else line)
-        chance = uniform_at(key_of(seed, "side"), rows, cols)
-        laid.lay(coverage(distance, np.where(street, town, -9.0).astype(np.float32).take(unit)), SPECTRUM["asphalt"], LANE)
-        track = open_land & (chance < (0.34 if side < 2 else 0.05))
-        laid.lay(coverage(distance, np.where(track, 1.7, -9.0).astype(np.float32).take(unit)), gravel, TRACK)
-        hedge = lawful & open_land & (chance > 0.34) & (chance < 0.34 + 0.6 * np.maximum(bocage - 0.35, 0.03))
-        laid.hedge |= distance < np.where(hedge, 3.4, -9.0).astype(np.float32).take(unit)
+        track, hedge = _sides(canvas, parcels, side)
+        part.lay(coverage(distance, town), SPECTRUM["asphalt"], LANE)
+        part.lay(coverage(distance, np.where(track, np.float32(1.7), np.float32(-9)).take(unit)), SPECTRUM["gravel"], TRACK)
+        part.hedge |= distance < np.where(hedge, np.float32(3.4), np.float32(-9)).take(unit)
+    laid.put(near, part)
+
+
+def _sides(canvas: Canvas, parcels: Parcels, side: int) -> tuple[Array, Array]:
+    """Whether a track, and whether a hedge runs along a side of each parcel: 0, 1 across, 2, 3 along. Both neighbours agree."""
+    division, use = canvas.division, parcels.use
+    table = division.districts
+    open_land = np.isin(use, [USE[name] for name in _OPEN])
+    bocage = uniform_at(key_of(canvas.seed, "bocage"), table.row, table.col)[division.district]
+    line = (division.row, division.row + 1, division.col, division.col + 1)[side]
+    rows = table.row[division.district] * 4096 + (line if side < 2 else division.row * 211 + 1_000_003)
+    cols = table.col[division.district] * 4096 + (0 if side < 2 else line)
+    chance = uniform_at(key_of(canvas.seed, "side"), rows, cols)
+    track = open_land & (chance < (0.34 if side < 2 else 0.05))
+    hedge = open_land & (chance > 0.34) & (chance < 0.34 + 0.6 * np.maximum(bocage - 0.35, 0.03))
+    return track, hedge
 
 
 def _district_borders(canvas: Canvas, parcels: Parcels, laid: Laid) -> None:
@@ -147,7 +165,7 @@ def _district_borders(canvas: Canvas, parcels: Parcels, laid: Laid) -> None:
     paved = built | (chance < np.where(remote, 0.12, 0.62))
     track = ~paved & (chance < np.where(remote, 0.3, 0.82))
     half = np.where(built, 4.4, np.where(chance < 0.2, 3.6, 2.7)).astype(np.float32)
-    road = Laid(*(layer.ravel()[near] for layer in (laid.cover, laid.material, laid.rank, laid.hedge, laid.margin)))
+    road = laid.part(near)
     road.hedge |= ~paved & ~track & ~remote & (distance < 3.4)
     road.hedge |= paved & ~remote & (chance > 0.4) & (chance < 0.6) & (np.abs(distance - 8.0) < 2.6) & ~built
     road.hedge &= ~(paved & (distance < half + 1.5))

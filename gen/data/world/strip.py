@@ -16,10 +16,11 @@ from .optics import observe, reach_of
 from .radar import backscatter, speckle
 from .render import render
 from .spectra import BANDS, BANDS_10M, BANDS_20M, BANDS_60M
+from .sunlight import shadow_reach
 from .surface import Surface
 
-HALO = 48
-"""Pixels around what is seen that shadows, crowns and buildings reach in from."""
+LARGEST = 36
+"""Pixels that no building's corners are farther apart than."""
 SCALES = {"s2_10m": 4, "s2_20m": 8, "s2_60m": 24}
 """Fine pixels per pixel of the layers that sensors see."""
 SENSOR_BANDS = {"s2_10m": BANDS_10M, "s2_20m": BANDS_20M, "s2_60m": BANDS_60M}
@@ -53,7 +54,8 @@ class Strip:
         return self._surface_at(self.margin)
 
     def _surface_at(self, margin: int) -> Surface:
-        return Surface(Canvas(self.seed, self.fine.grown(margin + HALO)), self.moment, self.moment.day)
+        halo = -(-(LARGEST + shadow_reach(self.moment.sun, self.fine.size)) // 4) * 4
+        return Surface(Canvas(self.seed, self.fine.grown(margin + halo)), self.moment, self.moment.day)
 
     @cached_property
     def _image(self) -> Array:

@@ -13,8 +13,8 @@ OVERPASS = 10.5
 """Local solar time of the pictures, hours."""
 LOWEST = 12.0
 """The sun is never taken lower than this, degrees, so that shadows stay within the canvas's margin."""
-REACH = 40
-"""Shadows are followed over this many pixels of 2.5 m."""
+TALLEST = 28.0
+"""Nothing that casts a shadow is taken to be higher, metres."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,21 @@ def sun_at(latitude: float, year_day: float, hour: float = OVERPASS) -> Sun:
     return Sun(max(math.degrees(math.asin(up)), LOWEST), math.degrees(math.atan2(east, north)) % 360.0)
 
 
+def shadow_reach(sun: Sun, size: float) -> int:
+    """How many pixels of `size` metres the longest shadow can have."""
+    return math.ceil(TALLEST / (math.tan(math.radians(sun.elevation)) * size))
+
+
 def cast_shadows(height: Array, sun: Sun, size: float) -> Array:
     """How much each pixel is shaded by what stands between it and the sun.
 
     Args:
-        height: Of things above the ground, metres, ``[h, w]``.
+        height: Of things above the ground, metres, ``[h, w]``, at most `TALLEST`.
         sun: Its direction.
         size: Side of a pixel, metres.
 
     Returns:
-        ``[h, w]`` float32, 0 in the sun to 1 in full shadow; right farther than `REACH` pixels from the border.
+        ``[h, w]`` float32, 0 in the sun to 1 in full shadow; right farther than `shadow_reach` from the border.
     """
     horizontal = math.hypot(sun.x, sun.y)
     step_x, step_y = sun.x / horizontal, sun.y / horizontal
@@ -78,7 +83,7 @@ def cast_shadows(height: Array, sun: Sun, size: float) -> Array:
     over = np.zeros_like(height)
     rows, cols = height.shape
     tallest = float(height.max(initial=0.0))
-    for distance in range(1, REACH + 1):
+    for distance in range(1, shadow_reach(sun, size) + 1):
         if distance * drop >= tallest:
             break
         down, right = round(step_y * distance), round(step_x * distance)

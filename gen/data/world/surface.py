@@ -17,7 +17,7 @@ from .phenology import snow_share
 from .roads import RAIL, Laid, lay_roads
 from .spectra import CODE
 from .stamp import Drawn, draw
-from .sunlight import cast_shadows
+from .sunlight import TALLEST, cast_shadows
 from .things import KIND, Things, gather
 from .trees import Crowns, grow_trees
 from .units import WILD, Units, make_units
@@ -94,7 +94,7 @@ class Surface:
     @cached_property
     def height(self) -> Array:
         """Of trees and things above the ground, metres."""
-        return np.maximum(self.crowns.height, self.drawn.height)
+        return np.minimum(np.maximum(self.crowns.height, self.drawn.height), np.float32(TALLEST))
 
     @cached_property
     def shadow(self) -> Array:

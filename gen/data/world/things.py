@@ -56,7 +56,7 @@ class Things:
         return Things(*(getattr(self, field.name)[which] for field in fields(self)))
 
     def corners(self, inset: float = 0.0) -> tuple[Array, Array]:
-        """Corner coordinates ``[n, 4]``, `inset` metres inwards: front left, front right, rear right, rear left, clockwise on the picture."""
+        """Corner coordinates ``[n, 4]``, `inset` metres inwards: front left, front right, rear right, rear left, clockwise on screen."""
         along = np.array([0.5, 0.5, -0.5, -0.5]) * np.maximum(self.length - 2 * inset, 0.5)[:, None]
         across = np.array([-0.5, 0.5, 0.5, -0.5]) * np.maximum(self.width - 2 * inset, 0.5)[:, None]
         return (
@@ -114,8 +114,9 @@ def label(things: Things, grid: Grid) -> tuple[list[WorldObject], list[WorldObje
     inside: Array = np.all((x >= 0) & (x <= grid.width) & (y >= 0) & (y <= grid.height), axis=1)
     touches = (x.max(1) > 0) & (x.min(1) < grid.width) & (y.max(1) > 0) & (y.min(1) < grid.height)
     found: tuple[list[WorldObject], list[WorldObject]] = ([], [])
-    for number in np.flatnonzero(inside | touches):
-        box = tuple((float(a), float(b)) for a, b in zip(x[number], y[number], strict=True))
-        item = WorldObject(KINDS[things.kind[number]], box, float(things.height[number]), int(things.name[number]))
-        found[0 if inside[number] else 1].append(item)
+    seen = np.flatnonzero(inside | touches)
+    boxes, within = np.stack([x, y], axis=2)[seen].tolist(), inside[seen].tolist()
+    rest = (values[seen].tolist() for values in (things.kind, things.height, things.name))
+    for box, whole, kind, height, name in zip(boxes, within, *rest, strict=True):
+        found[0 if whole else 1].append(WorldObject(KINDS[kind], tuple((corner[0], corner[1]) for corner in box), height, name))
     return found

@@ -106,12 +106,16 @@ def estimate(facts: RasterInfo, scale: int, calls: int, speed: float, basis: str
         basis: Where `speed` comes from.
     """
     height, width, count = facts.height * scale, facts.width * scale, len(facts.chosen)
-    overlap = ((min(_TILE, height) + 2 * _HALO) * (min(_TILE, width) + 2 * _HALO)) / (min(_TILE, height) * min(_TILE, width))
     raw = float(height * width * count * _bytes_of(facts.dtype))
     row_of_blocks = 512 * width * count * 4.0
     return Cost(
         height, width, height * width / 1e6 * speed * calls * overlap, _BASE_BYTES + row_of_blocks, raw * _TYPICAL_SHRINKAGE, raw, basis
     )
+
+
+def _computed(side: int) -> int:
+    """Pixels along one axis that are computed: where two tiles meet, both reach a halo beyond the border; the scene's own edge costs nothing."""
+    return side + 2 * _HALO * ((side - 1) // _TILE)
 
 
 def describe(facts: RasterInfo, asked: Radiometry | None, share: float, cost: Cost) -> dict[str, Any]:
