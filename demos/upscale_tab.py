@@ -62,9 +62,7 @@ def _inputs(ui: SimpleNamespace) -> None:
     )
     with gr.Row():
         ui.steps = gr.Slider(1, MAX_STEPS, value=20, step=1, label="Steps", min_width=140, elem_id="up-steps")
-        ui.samples = gr.Slider(
-            1, MAX_SAMPLES, value=1, step=1, label="Samples", min_width=140, elem_id="up-samples"
-        )
+        ui.samples = gr.Slider(1, MAX_SAMPLES, value=1, step=1, label="Samples", min_width=140, elem_id="up-samples")
     with gr.Accordion("Seed and consistency", open=False, elem_id="up-more"), gr.Row():
         ui.seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=140, elem_id="up-seed")
         ui.consistency = gr.Dropdown(CONSISTENCIES, value="ibp", label="Consistency", min_width=140, elem_id="up-consistency")
