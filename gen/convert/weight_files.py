@@ -6,6 +6,7 @@ with code in it is an error before the code runs.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ def load_file_safely(path: Path) -> Any:
         except (SafetensorError, ValueError) as error:
             raise InputError(f"the weight file {path} is damaged ({_first_line(error)}); copy it again") from error
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols; what matters is raised
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:
