@@ -42,7 +42,7 @@ def run(out: Path, sides: Sequence[int] = SIDES, scale: int = SCALE) -> dict[str
                 command = [sys.executable, __file__, task, folder, str(side), str(scale)]
                 said = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
                 if said.returncode:
-                    raise RuntimeError(said.stderr)
+                    raise RuntimeError(f"the process ended with {said.returncode}: {said.stderr}")
             figures[f"{side} x {side}"] = json.loads(said.stdout)
     peaks = [figures[f"{side} x {side}"]["peak MiB"] for side in sides]
     figures["ratio of peaks"] = round(peaks[-1] / peaks[0], 3)
