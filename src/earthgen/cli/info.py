@@ -107,14 +107,13 @@ def estimate(facts: RasterInfo, scale: int, calls: int, speed: float, basis: str
     """
     height, width, count = facts.height * scale, facts.width * scale, len(facts.chosen)
     raw = float(height * width * count * _bytes_of(facts.dtype))
-    megapixels = _computed(height) * _computed(width) / 1e6
-    seconds = _computed(height) * _computed(width) / 1e6 * speed * calls
+    seconds = megapixels * speed * calls
     memory = _BASE_BYTES + _TILE * width * count * 4.0  # one row of tiles waits for the writer
     return Cost(height, width, seconds, memory, raw * _TYPICAL_SHRINKAGE, raw, basis)
 
 
 def _computed(side: int) -> int:
-    """Pixels along one axis that are computed: where tiles meet, both reach a halo beyond the border; the scene's edge costs nothing."""
+    """Pixels along one axis that are computed: where tiles meet, both reach a halo beyond the border."""
     return side + 2 * _HALO * ((side - 1) // _TILE)
 
 
