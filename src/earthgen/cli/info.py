@@ -107,7 +107,7 @@ def estimate(facts: RasterInfo, scale: int, calls: int, speed: float, basis: str
     """
     height, width, count = facts.height * scale, facts.width * scale, len(facts.chosen)
     raw = float(height * width * count * _bytes_of(facts.dtype))
-    seconds = megapixels * speed * calls
+    seconds = _computed(height) * _computed(width) / 1e6 * speed * calls
     memory = _BASE_BYTES + _TILE * width * count * 4.0  # one row of tiles waits for the writer
     return Cost(height, width, seconds, memory, raw * _TYPICAL_SHRINKAGE, raw, basis)
 
