@@ -84,8 +84,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
             scale: Fine pixels per coarse pixel side.
             mtf: Modulation transfer of the sensor at the coarse grid's Nyquist frequency, for back-projection.
             contrast: ``window`` and ``floor`` of `LocalContrast`, if the model works relative to local contrast; None for a constant unit.
-            temperature: Factor on the noise where a call gives none. A sample of the posterior has twice the squared error of its mean;
-                below 1, less texture is drawn and the error is smaller.
+            temperature: Factor on the noise where a call gives none; below 1, less texture is drawn and the error is smaller.
 
         Raises:
             InputError: If the parts do not fit together.
@@ -186,7 +185,9 @@ class SuperResolutionPipeline(DiffusionPipeline):
         sources, seeds = noise_sources(len(pictures.pixels), seed, generator)
         starts = range(0, len(sources), batch_size)
         report = _counter(self, len(starts) * samples * num_inference_steps, progress, callback_on_step_end)
-        parts = [upscaler(pictures.pixels[at : at + batch_size].to(self._device()), sources[at : at + batch_size], report) for at in starts]
+        parts = [
+            upscaler(pictures.pixels[at : at + batch_size].to(self.model.device), sources[at : at + batch_size], report) for at in starts
+        ]
         errors = [float(error) for part in parts for error in part.error]
         tags = self.provenance(settings, seeds if len(seeds) > 1 else seeds[0], max(errors))
 
@@ -283,9 +284,6 @@ class SuperResolutionPipeline(DiffusionPipeline):
         write_model_folder(
             Path(save_directory), pipeline=type(self).__name__, components=components, settings=settings, card=card, half=half
         )
-
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
 
 
 def _counter(pipeline: SuperResolutionPipeline, total: int, progress: Progress | None, callback: StepCallback | None) -> OnStep | None:

@@ -89,7 +89,8 @@ def test_modules_and_functions_stay_readable(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name != "forward":
             first = node.body[0]
             doc = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) and first.end_lineno else 0
-            length = (node.end_lineno or node.lineno) - node.lineno + 1 - doc
+            # The signature is a table (a command's options, a pipeline's arguments); what counts is what the function does.
+            length = (node.end_lineno or first.lineno) - first.lineno + 1 - doc
             assert length <= MAX_FUNCTION, f"{path.name}:{node.lineno} {node.name} has {length} lines"
 
 
