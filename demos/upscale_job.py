@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PIPELINE = "SuperResolutionPipeline"
 DEFAULT_MODEL = "zoo:ediffsr-x4-small"
 MAX_STEPS, MAX_SAMPLES = 100, 16
-_POLL = 0.2  # seconds between two looks at the worker
+_POLL = 0.3  # seconds between two looks at the worker
 _log = logging.getLogger(__name__)
 _loading = threading.Lock()
 
@@ -209,7 +209,7 @@ class _Worker:
     def __init__(self, work: Callable[[Callable[[int, int], None]], Result]) -> None:
         self._work = work
         self._started = time.monotonic()
-        self._at = (0, 0)
+        self._at = (0, 0, 0.0)
         self._outcome: Result | BaseException | None = None
         self.thread = threading.Thread(target=self._go, name="earthgen-upscale", daemon=True)
         self.thread.start()
@@ -221,14 +221,15 @@ class _Worker:
             self._outcome = error
 
     def _report(self, done: int, total: int) -> None:
-        self._at = (done, total)
+        self._at = (done, total, time.monotonic() - self._started)
 
     def watch(self) -> Iterator[Progress]:
         while self.thread.is_alive():
             self.thread.join(_POLL)
             seconds = time.monotonic() - self._started
-            done, total = self._at
-            yield Progress(done, total, seconds, seconds * (total - done) / done if done else None)
+            done, total, then = self._at
+            # The pace is that of the parts that are done: time since the last one counts down what is left.
+            yield Progress(done, total, seconds, max(0.0, then * total / done - seconds) if done else None)
 
     def answer(self) -> Result:
         if isinstance(self._outcome, Result):

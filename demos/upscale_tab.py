@@ -134,7 +134,6 @@ def _wire_scene(ui: SimpleNamespace) -> None:
             session.scene = open_scene(Path(path))
             return described(ui, session, model, fresh=True)
         except Exception as error:  # a file from anywhere: whatever a reader makes of it, the page stays usable
-            session.scene = None
             return emptied(ui, actions.trouble(error, Path(path)))
 
     def reopened(session: Session, radiometry: str, product: str, model: str) -> dict[Any, Any]:

@@ -1,7 +1,6 @@
 """Super-resolution by EDiffSR's mean-reverting diffusion (Xiao et al. 2024): a picture in, a sharper one with its doubts out.
 
-What differs from the published code: any bands in physical units, seeds, few-step samplers, agreement with the sensor by back-projection,
-ensembles, nodata, georeference.
+Beyond the published code: any bands in physical units, seeds, few-step samplers, back-projection, ensembles, nodata, georeference.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
             unit: Unit of the physical values: ``reflectance`` or ``display`` (both about 0 to 1), ``dB``, ...
             scale: Fine pixels per coarse pixel side.
             mtf: Modulation transfer of the sensor at the coarse grid's Nyquist frequency, for back-projection.
-            contrast: ``window`` and ``floor`` of `LocalContrast`, if the model works relative to local contrast; None for a constant unit.
+            contrast: ``window`` and ``floor`` of `LocalContrast`; None for a model that works in a constant unit.
             temperature: Factor on the noise where a call gives none; below 1, less texture is drawn and the error is smaller.
 
         Raises:
@@ -277,8 +276,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         Raises:
             InputError: If the place holds something else, or a weight is not finite.
         """
-        if card is None:
-            card = read_card(self.folder) if self.folder is not None else {}
+        card = card if card is not None else read_card(self.folder) if self.folder is not None else {}
         settings = {key: self.config[key] for key in _SETTINGS if self.config[key] is not None}
         components = {"model": self.model, "scheduler": self.scheduler}
         write_model_folder(
