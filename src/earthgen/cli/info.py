@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from ..gen.data.radiometry import Radiometry
     from ..gen.data.raster_info import RasterInfo
 
-# Seconds of one network call per megapixel of its output, zoo:ediffsr-x4-small (1.2 M parameters) in float32 on one core of a Xeon at
-# about 3 GHz. Networks of other sizes scale with their parameters; `--model` measures instead.
-SECONDS_PER_MEGAPIXEL = 14.0
+# Processor seconds of one network call per megapixel of its output: zoo:ediffsr-x4-small in float32 on one core of an AMD EPYC without
+# AMX, 256 x 256 output pixels. Measured 4.7 to 5.1. Other models and machines differ by far; `--model` measures instead.
+SECONDS_PER_MEGAPIXEL = 4.9
 _TILE, _HALO = 512, 80  # output pixels: tiles overlap by the halo on each side, and the overlap is computed twice
-_BASE_BYTES = 900e6  # Python, torch and a small model
-_TYPICAL_SHRINKAGE = 0.7  # deflate with a predictor, on real 16-bit scenes
+# Peak of the process with that model and one tile of 672 x 672 pixels is 1.22e9, the rest GDAL's caches; a larger scene takes no more.
+_PEAK_BYTES = 1.4e9
+_TYPICAL_SHRINKAGE = 0.7  # deflate with a predictor: 0.64 to 0.76 measured on Sentinel-2 scenes of 16 bits, plain and upscaled
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,7 @@ def estimate(facts: RasterInfo, scale: int, calls: int, speed: float, basis: str
     height, width, count = facts.height * scale, facts.width * scale, len(facts.chosen)
     raw = float(height * width * count * _bytes_of(facts.dtype))
     seconds = _computed(height) * _computed(width) / 1e6 * speed * calls
-    memory = _BASE_BYTES + _TILE * width * count * 4.0  # one row of tiles waits for the writer
-    return Cost(height, width, seconds, memory, raw * _TYPICAL_SHRINKAGE, raw, basis)
+    return Cost(height, width, seconds, _PEAK_BYTES, raw * _TYPICAL_SHRINKAGE, raw, basis)
 
 
 def _computed(side: int) -> int:
