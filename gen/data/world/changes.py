@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from .landuse import EVENTS, USES
+from .landuse import EVENTS, USE, USES
 from .lattice import Array, Grid
 from .moment import date_of
 from .surface import Surface
@@ -19,7 +19,7 @@ class ChangeEvent:
 
     Attributes:
         kind: One of `EVENTS`.
-        date: Day on which it began, ISO; for a flood the later of the two dates compared.
+        date: First day between the two dates on which it changed the parcel, ISO; for a flood the later date.
         before: What was there at the first date.
         after: What is there at the second.
         pixels: How many pixels of the window it changed.
@@ -81,7 +81,7 @@ def compare(one: Surface, other: Surface, window: Grid) -> tuple[Array, Array, l
     for layer in ("cover", "height", "conifer"):
         mask |= getattr(one.crowns, layer)[cut] != getattr(other.crowns, layer)[cut]
     parcel = one.canvas.division.unit[cut]
-    happened = np.where(first.use != second.use, first.event, 0).astype(np.uint8)
+    happened = _happened(one, other)
     kind = np.where(mask, happened.take(parcel), np.uint8(0))
     kind = np.where(mask & water, np.uint8(4), kind)
     kind = _fill(kind, mask)
@@ -108,12 +108,20 @@ def _fill(kind: Array, mask: Array) -> Array:
     return kind
 
 
+def _happened(one: Surface, other: Surface) -> Array:
+    """Kind of event of each parcel whose use differs."""
+    first, second = one.parcels, other.parcels
+    early = first.use if one.state <= other.state else second.use
+    healed = np.isin(early, (USE["felled"], USE["burnt"]))
+    return np.where(first.use != second.use, np.where(healed, 5, first.event), 0).astype(np.uint8)
+
+
 def _parcel_events(one: Surface, other: Surface, parcel: Array, mask: Array, happened: Array) -> list[ChangeEvent]:
     events = []
     first, second = one.parcels, other.parcels
     counts = np.bincount(parcel[mask], minlength=len(happened))
     for number in np.flatnonzero((happened > 0) & (counts > 0)):
-        day = date_of(first.event_day[number])
+        day = date_of(first.event_day[number] if first.event_day[number] > min(one.state, other.state) else first.event_end[number])
         before, after = USES[first.use[number]], USES[second.use[number]]
         events.append(ChangeEvent(EVENTS[int(happened[number])], day, before, after, int(counts[number]), _box(mask & (parcel == number))))
     return events

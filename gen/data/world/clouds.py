@@ -45,7 +45,7 @@ def _opacity(key: int, grid: Grid, cloudiness: float | None) -> Array:
     else:
         weather = np.full(grid.shape, _threshold(min(max(cloudiness, 0.0), 1.0)), np.float32)
     field = octaves(grid, hash_key(key, 2), _LENGTHS, _GAINS)
-    thick = step(0.0, 0.5, field - weather)
+    thick = step(0.0, 0.3, field - weather)
     thin = np.float32(0.22) * step(0.2, 1.6, grid.smooth(hash_key(key, 3), 11_000.0) - np.float32(0.55) * weather)
     if cloudiness == 0.0:
         thin = np.zeros(grid.shape, np.float32)
@@ -57,7 +57,7 @@ def _threshold(share: float) -> float:
     grid = np.linspace(0.0, 4_000_000.0, 61)
     x, y = (axis.ravel() for axis in np.meshgrid(grid, grid))
     sample = octaves(Points(x, y), key_of(0, "cloud sample"), _LENGTHS, _GAINS)
-    return 99.0 if share == 0.0 else float(np.quantile(sample, 1.0 - share)) - 0.25
+    return 99.0 if share == 0.0 else float(np.quantile(sample, 1.0 - share)) - 0.15
 
 
 def through_clouds(image: Array, bands: tuple[str, ...], opacity: Array, shadow: Array) -> Array:

@@ -139,7 +139,7 @@ def find_waters(seed: int, site: Site, network: Network) -> Waters:
         beds[cut] += weight * (bed[0] + (bed[1] - bed[0]) * share)
         valley[cut] = np.minimum(valley[cut], distance)
         bank[cut] = np.minimum(bank[cut], distance - half)
-    ripple = octaves(site, key_of(seed, "shore"), (420.0, 130.0, 45.0), (0.26, 0.09, 0.03))
+    ripple = octaves(site, key_of(seed, "shore"), (330.0, 140.0, 60.0, 25.0), (0.34, 0.2, 0.08, 0.03))
     for place_x, place_y, radius, height in network.lakes:
         cut = _near(site, np.array([place_x, place_y]), np.array([place_x, place_y]))
         if cut is None:

@@ -35,10 +35,9 @@ def on_map(image: Array, grid: Grid, bands: Sequence[str] | None, **attributes: 
     classes = attributes.pop("classes", None)
     if isinstance(classes, Mapping):
         attributes["classes"] = {int(code): str(name) for code, name in classes.items()}
-    array = xr.DataArray(image, dims=dims, coords=coords, attrs=attributes)
     # What `.rio.write_crs` and `.rio.write_transform` would write, at a hundredth of their cost.
-    place = xr.DataArray(0, attrs={**_crs_attributes(), "GeoTransform": f"{left} {size} 0.0 {top} 0.0 {-size}"})
-    array = array.assign_coords(spatial_ref=place)
+    coords["spatial_ref"] = ((), 0, {**_crs_attributes(), "GeoTransform": f"{left} {size} 0.0 {top} 0.0 {-size}"})
+    array = xr.DataArray(image, dims=dims, coords=coords, attrs=attributes)
     array.encoding["grid_mapping"] = "spatial_ref"
     return array
 

@@ -46,7 +46,7 @@ BUILT = tuple(USE[name] for name in ("houses", "centre", "industry", "depot", "p
 _FIRST, _SPAN = 5_100.0, 5_600.0  # lasting changes happen from about 2014 to 2029
 _SITE_DAYS, _REGROWTH, _SCAR = 260.0, 2_600.0, 900.0
 
-EVENTS = {1: "construction", 2: "felling", 3: "fire", 4: "flood"}
+EVENTS = {1: "construction", 2: "felling", 3: "fire", 4: "flood", 5: "regrowth"}
 """Kinds of lasting change."""
 
 
@@ -59,6 +59,7 @@ class Parcels:
         before: Use before the parcel's event.
         event: Kind of event that the parcel has in its history, 0 for none.
         event_day: When, in days since 2000-01-01.
+        event_end: When it is over: the buildings stand, the wood has grown again.
         crop: Number in 0..1 that picks the crop and other details.
         tone: Number in 0..1 for its brightness.
         key: Hash of each parcel, uint64.
@@ -72,6 +73,7 @@ class Parcels:
     before: Array
     event: Array
     event_day: Array
+    event_end: Array
     crop: Array
     tone: Array
     key: Array
@@ -128,14 +130,15 @@ class ParcelBook:
         use = np.where(new & (day < when - _SITE_DAYS), self._rural, use)
         wood = ~settled & (self._rural == USE["wood"]) & (draws["event"] < 0.3)
         fell = wood & (draws["kind"] < 0.72)
-        event = np.where(fell, 2, np.where(wood, 3, event))
+        event = np.where(fell, 2, event)
         use = np.where(fell & (day >= when) & (day < when + _REGROWTH), USE["felled"], use)
         burnt = (wood & ~fell) | (~settled & (self._rural == USE["heath"]) & (draws["event"] < 0.2))
         event = np.where(burnt, 3, event)
         use = np.where(burnt & (day >= when) & (day < when + _SCAR), USE["burnt"], use)
         starts = np.where(new, when - _SITE_DAYS, when)
+        ends = np.where(new, when, when + np.where(burnt, _SCAR, _REGROWTH))
         return Parcels(
-            use, self._rural, event, starts, draws["crop"], draws["tone"], self.key, self.ground, self.town, self.radius, self.middle
+            use, self._rural, event, starts, ends, draws["crop"], draws["tone"], self.key, self.ground, self.town, self.radius, self.middle
         )
 
     def _country(self) -> Array:

@@ -193,8 +193,11 @@ def _crowns(surface: Surface) -> _Layer:
     material = np.where(leaf > 0.45, SPECTRUM["broadleaf"], np.where(brown > 0.3, SPECTRUM["autumn leaves"], SPECTRUM["twigs"]))
     material = np.where(needle, SPECTRUM["conifer"], material).astype(np.uint8)
     dense = np.where(needle, np.float32(0.97), np.clip(np.maximum(leaf, brown) + np.float32(0.45), 0.0, 0.97))
-    grain = np.float32(1) + np.float32(0.09) * canvas.texture[1].ravel()[at]
-    return _Layer(at, crowns.cover.ravel()[at] * dense, material, tone * grain)
+    # Neighbouring trees are of one stand: of an age, and on like soil.
+    stands = np.append(surface.parcels.tone, np.full(64, 0.5, np.float32)).take(surface.unit.ravel()[at])
+    grain = np.float32(0.88) + np.float32(0.24) * stands + np.float32(0.09) * canvas.texture[1].ravel()[at]
+    grain += np.float32(0.11) * canvas.texture[2].ravel()[at]
+    return _Layer(at, crowns.cover.ravel()[at] * dense, material, tone * np.maximum(grain, 0.5))
 
 
 def _sunlight(surface: Surface) -> Array:

@@ -80,8 +80,9 @@ class Surface:
     def crowns(self) -> Crowns:
         """Trees; none on roads, in water, or through roofs."""
         density = self.units.trees.take(self.unit)
-        hedged = self.laid.hedge
-        density[hedged] = 0.82
+        # Woods are thinner here and there.
+        density *= np.clip(np.float32(1.2) - np.float32(0.2) * self.canvas.texture[2], 0.35, 1.0)
+        density[self.laid.hedge] = 0.82
         density[(self.laid.cover > 0.25) | (self.water > 0.2) | (self.drawn.cover > 0.05)] = 0.0
         near_track = (np.abs(self.canvas.motorway) < 17.0) | (np.abs(self.canvas.railway) < 8.0)
         density[near_track] = 0.0

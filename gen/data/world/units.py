@@ -66,6 +66,7 @@ _WILD_ROWS: tuple[tuple[str, str, str, str, float, float, float], ...] = (
 )
 WILD = {row[0]: number for number, row in enumerate(_WILD_ROWS)}
 """Fixed kind of ground to its place behind the parcels."""
+_GREENEST = {"houses": 0.88, "centre": 0.34, "industry": 0.3, "solar": 0.4, "wood": 0.35, "felled": 0.8, "quarry": 0.0}
 _CROPS = ("cereal", "cereal", "maize", "rape", "beet", "spring cereal", "cereal", "maize", "ley", "sunflower")
 _SOILS = ("soil brown", "soil loess", "soil dark", "soil brown", "soil red")
 
@@ -134,15 +135,7 @@ def make_units(seed: int, parcels: Parcels, moment: Moment) -> Units:
     plant = np.concatenate([plant, np.array([COVER[row[2]] for row in _WILD_ROWS])])
     green, dead, flower = stand(plant, np.mod(season, 365.0))
     limit = np.ones(count, np.float32)
-    for name, most in (
-        ("houses", 0.62),
-        ("centre", 0.18),
-        ("industry", 0.3),
-        ("solar", 0.4),
-        ("wood", 0.35),
-        ("felled", 0.8),
-        ("quarry", 0.0),
-    ):
+    for name, most in _GREENEST.items():
         limit[parcels.use == USE[name]] = most
     vigour = 0.86 + 0.2 * parcels.crop
     scale = np.concatenate([limit * vigour, np.array([row[6] for row in _WILD_ROWS])]).astype(np.float32)

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...errors import InputError
-from .lattice import Grid
+from .drainage import low_relief
+from .lattice import Array, Grid
 from .places import airfields_near, towns_near
 from .scene import LAYERS, Scene
-from .terrain import terrain_at
+from .terrain import dryness, terrain_at
 
 PLACES = ("city", "town", "village", "airfield", "coast", "lake", "river", "woodland", "farmland", "mountains", "desert")
 """Kinds of place that `World.find` knows."""
@@ -114,20 +115,37 @@ class World:
         order = np.argsort((places[:, 0] - x) ** 2 + (places[:, 1] - y) ** 2, kind="stable")
         return [(int(places[number, 1] // 10.0), int(places[number, 0] // 10.0)) for number in order]
 
-    def _natural(self, kind: str, x: float, y: float, reach: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        step = reach / 60.0
-        grid = Grid(int(y // step) - 60, int(x // step) - 60, 120, 120, step)
+    def _natural(self, kind: str, x: float, y: float, reach: float) -> Array:
+        """Places of a kind of landscape, ``[n, 2]`` x and y; far away only those that the broad relief tells."""
+        size = reach / 60.0
+        grid = Grid(int(y // size) - 60, int(x // size) - 60, 120, 120, size)
+        low, mountain = low_relief(self.seed, grid)
+        arid = dryness(self.seed, grid)
+        broad = {"mountains": (mountain > 0.8) & (arid < 0.3) & (low > 0), "desert": (arid > 0.9) & (low > 5.0)}
+        if kind in broad:
+            return _places(grid, broad[kind])
+        if reach > 60_000.0:
+            near_sea = _places(grid, (np.abs(low) < 25.0) & (arid < 0.4)) if kind == "coast" else np.zeros((0, 2))
+            order = np.argsort((near_sea[:, 0] - x) ** 2 + (near_sea[:, 1] - y) ** 2, kind="stable")[:4]
+            return np.concatenate(
+                [
+                    np.zeros((0, 2)),
+                    *(self._natural(kind, float(near_sea[number, 0]), float(near_sea[number, 1]), 12_000.0) for number in order),
+                ]
+            )
         ground = terrain_at(self.seed, grid)
-        land = ground.shore > 60.0
         mild = (ground.arid < 0.3) & (ground.mountain < 0.2)
+        land = ground.shore > 60.0
         fits = {
             "coast": (np.abs(ground.sea) < 3.0) & (ground.arid < 0.4),
             "lake": (ground.still < 120.0) & (ground.still > -150.0) & (ground.sea < -5.0),
             "river": (np.abs(ground.bank) < 20.0) & (ground.sea < -2.0) & mild,
             "woodland": (ground.forest > 1.0) & mild & land,
             "farmland": (ground.forest < -0.6) & mild & land,
-            "mountains": (ground.mountain > 0.8) & (ground.arid < 0.3) & land,
-            "desert": (ground.arid > 0.9) & land,
-        }[kind]
-        rows, cols = np.nonzero(fits)
-        return np.stack([grid.x[0, cols], grid.y[rows, 0]], 1)
+        }
+        return _places(grid, fits[kind])
+
+
+def _places(grid: Grid, fits: Array) -> Array:
+    rows, cols = np.nonzero(fits)
+    return np.stack([grid.x[0, cols], grid.y[rows, 0]], 1)
