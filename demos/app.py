@@ -18,7 +18,7 @@ TABS: tuple[tuple[str, Callable[[], None]], ...] = (("Upscale", upscale_tab.buil
 
 _CSS = """
 .gradio-container { max-width: 1440px !important; margin: 0 auto !important; }
-#eg-head, #up-facts, #up-status, #up-legend, :is(#eg-head, #up-facts, #up-status, #up-legend) > div { padding: 0 !important; }
+.eg-flat, .eg-flat > div { padding: 0 !important; }
 #eg-head h1 { font-size: 1.45rem; margin: 0; letter-spacing: -0.01em; }
 #eg-head p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
 .eg-card { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); padding: 10px 14px;
@@ -60,7 +60,7 @@ def build_app() -> Any:
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with gr.Blocks(title="EarthGen", analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as app:
-        gr.HTML("<h1>EarthGen</h1><p>Generative models for remote sensing, on this machine</p>", elem_id="eg-head")
+        gr.HTML("<h1>EarthGen</h1><p>Generative models for remote sensing, on this machine</p>", elem_id="eg-head", elem_classes="eg-flat")
         with gr.Tabs():
             for title, build in TABS:
                 with gr.Tab(title):

@@ -207,7 +207,10 @@ def _run_group(key: str, scenes: Sequence[DemoScene], pipelines: dict[str, Super
         metrics=METRICS if group.declared else METRICS[:5],
         sensor=pipeline.sensor if group.declared else None,
     )
-    note = f"{pipeline.name}, weights {pipeline.digest}: {SAMPLE} is one draw of {settings.steps} steps, {MEAN} one evaluation."
+    note = (
+        f"{pipeline.name}, weights {pipeline.digest}: {SAMPLE} is one draw of {settings.steps} steps, {MEAN} one evaluation; "
+        f"temperature {pipeline.warmth(None):g}."
+    )
     report = evaluate_pairs(
         {MEAN: runner.mean, SAMPLE: runner.sample}, runner.pairs(), options, title=group.title, notes=[n for n in (note, group.note) if n]
     )
@@ -237,6 +240,7 @@ def _model_facts(pipeline: SuperResolutionPipeline) -> dict[str, Any]:
         "unit": pipeline.unit,
         "scale": pipeline.scale,
         "mtf": pipeline.sensor.mtf,
+        "temperature": pipeline.warmth(None),
         "sampler": pipeline.scheduler.config["sampler"],
         "dtype": str(pipeline.dtype).removeprefix("torch."),
     }

@@ -14,8 +14,9 @@ from ..gen.data.raster_info import RasterInfo
 from ..gen.data.sensors import sensor
 from ..gen.errors import InputError
 from .display import Stretch, band_mean, enlarge, heat_gradient, heat_top, stretch_limits, to_heat, to_picture
+from .expected_time import expected_seconds
 from .previews import DETAIL, Look, Scene, detail_window, read_decimated, read_window
-from .upscale_job import ModelFacts, Progress, Result, sentence
+from .upscale_job import ModelFacts, Progress, Result, Settings, sentence
 
 Picture = NDArray[np.uint8]
 
@@ -79,6 +80,25 @@ def progress_status(progress: Progress) -> str:
         return status(f"Working: {duration(progress.seconds)} so far.", waiting=True)
     left = f", about {duration(progress.left)} left" if progress.left is not None else ""
     return status(f"{progress.done} of {progress.total} parts done{left}.", bar=progress.done / progress.total)
+
+
+def expected_time(scene: Scene | None, settings: Settings | None) -> str:
+    """The line about the time that a run will take; empty where that cannot be told yet.
+
+    Args:
+        scene: What was uploaded, if anything.
+        settings: Model, steps and samples; None if they are out of range.
+
+    Returns:
+        HTML.
+    """
+    if scene is None or settings is None:
+        return ""
+    try:
+        seconds = expected_seconds(settings, scene.info.height, scene.info.width)
+    except InputError:
+        return ""  # the status box says what is wrong with the model
+    return f'<div class="eg-legend"><span>Expected time on this machine: about {duration(seconds)}</span></div>'
 
 
 def facts(scene: Scene, model: ModelFacts | None) -> str:

@@ -19,6 +19,7 @@ from .upscale_job import MAX_SAMPLES, MAX_STEPS, Settings, model_names, run
 from .upscale_updates import OWN, described, emptied, finished, modelled, redrawn
 
 UPLOADS = [".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".zip"]
+QUIET: dict[str, Any] = {"show_progress": "hidden"}
 CONSISTENCIES = [("agrees with the input", "ibp"), ("as the network gives it", "none")]
 STRETCHES = [("percentiles 2 to 98", "percentile"), ("fixed range", "fixed"), ("smallest to largest", "minmax")]
 
@@ -33,6 +34,7 @@ def build() -> None:
             _inputs(ui)
         with gr.Column(scale=3, min_width=300):
             _pictures(ui)
+    _wire_look(ui)
     _wire_scene(ui)
     _wire_run(ui)
 
@@ -43,7 +45,7 @@ def _inputs(ui: SimpleNamespace) -> None:
 
     names = model_names()
     ui.file = gr.File(label="Scene: GeoTIFF, Sentinel-2 zip, PNG or JPEG", file_types=UPLOADS, height=130, elem_id="up-file")
-    ui.facts = gr.HTML(visible=False, elem_id="up-facts")
+    ui.facts = gr.HTML(visible=False, elem_id="up-facts", elem_classes="eg-flat")
     with gr.Row():
         ui.radiometry = gr.Dropdown(
             actions.radiometry_choices(), value="", label="Meaning of the numbers", visible=False, min_width=300, elem_id="up-radiometry"
@@ -66,10 +68,11 @@ def _inputs(ui: SimpleNamespace) -> None:
     with gr.Accordion("Seed and consistency", open=False, elem_id="up-more"), gr.Row():
         ui.seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=140, elem_id="up-seed")
         ui.consistency = gr.Dropdown(CONSISTENCIES, value="ibp", label="Consistency", min_width=140, elem_id="up-consistency")
+    ui.time = gr.HTML("", elem_id="up-time", elem_classes="eg-flat")
     with gr.Row():
         ui.run = gr.Button("Upscale", variant="primary", min_width=140, elem_id="up-run")
         ui.cancel = gr.Button("Cancel", interactive=False, min_width=140, elem_id="up-cancel")
-    ui.status = gr.HTML(actions.status("Upload a scene to begin."), elem_id="up-status")
+    ui.status = gr.HTML(actions.status("Upload a scene to begin."), elem_id="up-status", elem_classes="eg-flat")
     with gr.Column(visible=False, elem_id="up-downloads") as ui.downloads:
         ui.get_image = gr.DownloadButton("Download the sharper scene", variant="primary", elem_id="up-get-image")
         with gr.Row():
@@ -113,16 +116,14 @@ def _pictures(ui: SimpleNamespace) -> None:
             ui.slider = gr.ImageSlider(
                 type="numpy", format="png", interactive=False, label="Before and after", max_height=760, elem_id="up-slider"
             )
-            ui.legend = gr.HTML("", elem_id="up-legend")
+            ui.legend = gr.HTML("", elem_id="up-legend", elem_classes="eg-flat")
 
 
 def _wire_scene(ui: SimpleNamespace) -> None:
-    """What happens when a scene arrives and when its look changes."""
+    """What happens when a scene arrives, or is understood in another way."""
     import gradio as gr
 
-    ui.look = [ui.composite, *ui.rgb, ui.stretch, ui.joint, ui.low, ui.high]
-    views = [ui.overview, ui.overview_note, ui.slider, ui.legend, ui.status]
-    scene = [ui.facts, ui.radiometry, ui.product, ui.bands, ui.composite, *ui.rgb, ui.rgb_row, ui.status, ui.downloads, ui.views, ui.run]
+    scene = [ui.facts, ui.radiometry, ui.product, ui.bands, ui.composite, *ui.rgb, ui.rgb_row, ui.status, ui.downloads, ui.views]
 
     def opened(session: Session, path: str | None, model: str) -> dict[Any, Any]:
         session.cancel()
@@ -134,6 +135,7 @@ def _wire_scene(ui: SimpleNamespace) -> None:
             session.scene = open_scene(Path(path))
             return described(ui, session, model, fresh=True)
         except Exception as error:  # a file from anywhere: whatever a reader makes of it, the page stays usable
+            session.scene = None
             return emptied(ui, actions.trouble(error, Path(path)))
 
     def reopened(session: Session, radiometry: str, product: str, model: str) -> dict[Any, Any]:
@@ -149,6 +151,30 @@ def _wire_scene(ui: SimpleNamespace) -> None:
     def remodelled(session: Session, model: str) -> dict[Any, Any]:
         return modelled(ui, session, model) if session.scene is not None else {ui.status: gr.skip()}
 
+    def timed(session: Session, model: str, steps: float, samples: float) -> str:
+        try:
+            settings = Settings(model or "", (), int(steps or 0), 0, int(samples or 0))
+        except InputError:
+            return ""
+        return actions.expected_time(session.scene, settings)
+
+    costs = [ui.session, ui.model, ui.steps, ui.samples]
+    arrived = gr.on([ui.file.upload, ui.file.clear], opened, [ui.session, ui.file, ui.model], scene, show_progress="minimal")
+    arrived.then(ui.painted, ui.looks, ui.shown, **QUIET).then(timed, costs, ui.time, **QUIET)
+    understood = gr.on([ui.radiometry.input, ui.product.input], reopened, [ui.session, ui.radiometry, ui.product, ui.model], scene, **QUIET)
+    understood.then(ui.painted, ui.looks, ui.shown, **QUIET)
+    known = ui.model.change(remodelled, [ui.session, ui.model], [ui.facts, ui.bands, ui.status], **QUIET)
+    known.then(timed, costs, ui.time, **QUIET)
+    gr.on([ui.steps.change, ui.samples.change], timed, costs, ui.time, trigger_mode="always_last", **QUIET)
+
+
+def _wire_look(ui: SimpleNamespace) -> None:
+    """What happens when the pictures shall look different."""
+    import gradio as gr
+
+    ui.looks = [ui.session, ui.left, ui.right, ui.composite, *ui.rgb, ui.stretch, ui.joint, ui.low, ui.high]
+    ui.shown = [ui.overview, ui.overview_note, ui.slider, ui.legend, ui.status]
+
     def painted(session: Session, left: str, right: str, *look: Any) -> dict[Any, Any]:
         return redrawn(ui, session, left, right, look)
 
@@ -161,23 +187,15 @@ def _wire_scene(ui: SimpleNamespace) -> None:
         return {**rows, **bands, **redrawn(ui, session, left, right, look)}
 
     def moved(event: gr.SelectData, session: Session, left: str, right: str, *look: Any) -> dict[Any, Any]:
-        if session.scene is not None:
-            session.look_at(event.index[1], event.index[0])
+        session.look_at(event.index[1], event.index[0])
         return redrawn(ui, session, left, right, look)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "queue": True}
-    looks = [ui.session, ui.left, ui.right, *ui.look]
-    gr.on([ui.file.upload, ui.file.clear], opened, [ui.session, ui.file, ui.model], scene, show_progress="minimal").then(
-        painted, looks, views, **quiet
-    )
-    gr.on([ui.radiometry.input, ui.product.input], reopened, [ui.session, ui.radiometry, ui.product, ui.model], scene, **quiet).then(
-        painted, looks, views, **quiet
-    )
-    ui.model.change(remodelled, [ui.session, ui.model], [ui.facts, ui.bands, ui.status], **quiet)
-    gr.on([ui.composite.input, ui.stretch.input, ui.joint.input], chosen, looks, [*views, ui.rgb_row, ui.range_row, *ui.rgb], **quiet)
-    gr.on([ui.left.input, ui.right.input, *(part.input for part in ui.rgb), ui.low.change, ui.high.change], painted, looks, views, **quiet)
-    ui.overview.select(moved, looks, views, **quiet)
-    ui.painted, ui.looks, ui.shown = painted, looks, views
+    ui.painted = painted
+    rows = [*ui.shown, ui.rgb_row, ui.range_row, *ui.rgb]
+    simple = [ui.left.input, ui.right.input, *(part.input for part in ui.rgb), ui.low.change, ui.high.change]
+    gr.on([ui.composite.input, ui.stretch.input, ui.joint.input], chosen, ui.looks, rows, **QUIET)
+    gr.on(simple, painted, ui.looks, ui.shown, **QUIET)
+    ui.overview.select(moved, ui.looks, ui.shown, **QUIET)
 
 
 def _wire_run(ui: SimpleNamespace) -> None:

@@ -14,7 +14,6 @@ _LAZY = {
     "SuperResolutionSceneStep": ".super_resolution_step",
     "upscale_scene": ".super_resolution_scene",
     "SceneReport": ".super_resolution_scene",
-    "estimate": ".estimate",
 }
 
 

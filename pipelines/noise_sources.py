@@ -5,8 +5,9 @@ A picture has a source of its own, so that it does not depend on what else is in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Protocol
 
 import torch
@@ -80,7 +81,10 @@ def noise_sources(
         if len(generators) != count or not all(isinstance(entry, torch.Generator) for entry in generators):
             raise InputError(f"there are {len(generators)} generators for {count} pictures; give a list with one torch.Generator for each")
         return [GeneratorNoise(entry) for entry in generators], [entry.initial_seed() for entry in generators]
-    seeds = [seed + number for number in range(count)] if isinstance(seed, int) else list(seed)
-    if len(seeds) != count or not all(isinstance(entry, int) and not isinstance(entry, bool) for entry in seeds):
+    if isinstance(seed, Integral):
+        seed = [int(seed) + number for number in range(count)]
+    given = list(seed) if isinstance(seed, Iterable) else []
+    if len(given) != count or not all(isinstance(entry, Integral) for entry in given):
         raise InputError(f"the seeds {seed!r} do not fit {count} pictures; give one whole number, or a list with one for each picture")
+    seeds = [int(entry) for entry in given]
     return [FieldNoise(entry) for entry in seeds], seeds

@@ -79,7 +79,15 @@ def measure(model: str | Path, recipe: str, out: Path, steps: int = STEPS, crop:
         list(held_out_pairs(recipe, pipeline, crop)),
         options,
         title=f"{pipeline.name} on the held-out places of its recipe",
-        facts={"model": pipeline.name, "digest": pipeline.digest, "steps": steps, "seed": SEED, "crop": crop, "recipe": recipe},
+        facts={
+            "model": pipeline.name,
+            "digest": pipeline.digest,
+            "steps": steps,
+            "seed": SEED,
+            "crop": crop,
+            "recipe": recipe,
+            "temperature": pipeline.warmth(None),
+        },
     )
     report.write(out / f"zoo_{recipe}.json")
     return figures(report)

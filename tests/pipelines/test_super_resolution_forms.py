@@ -15,6 +15,7 @@ from PIL import Image
 from earthgen.gen.data.radiometry import Radiometry
 from earthgen.gen.data.rasters import read_raster, write_raster
 from earthgen.gen.data.resample import upsample
+from earthgen.gen.data.sensor_model import SensorModel
 from earthgen.gen.errors import InputError
 
 ONE = {"num_inference_steps": 1}
@@ -109,7 +110,7 @@ def test_a_picture_without_a_place(tiny: Any, tmp_path: Path) -> None:
     result = tiny(["red", "green", "blue"], unit="display")(tmp_path / "picture.png", **ONE)
     assert result.images.shape == (3, 24, 32)
     assert result.images.rio.crs is None
-    assert result.consistency_error[0] < 1e-4
+    assert result.consistency_error[0] < 1e-3
 
 
 def test_holes_stay_holes_and_nothing_else(tiny: Any, landscape: Any) -> None:
@@ -133,10 +134,10 @@ def test_invented_is_the_distance_from_bicubic(tiny: Any, landscape: Any) -> Non
     assert result.invented.max() > 1e-3
 
 
-def test_limits_are_kept_and_agreement_too(tiny: Any, landscape: Any) -> None:
-    low = landscape(2, 12, 12)
-    low[:, 5, 5] = 0.9  # a roof in a dark place: sharpening undershoots
-    low -= low.min() - 0.002
+def test_limits_are_kept_and_agreement_too(tiny: Any) -> None:
+    sharp = torch.full((1, 2, 48, 48), 0.002)
+    sharp[:, :, 20:26, 14:23] = 0.9  # a roof in a dark place: sharpening undershoots
+    low = SensorModel(4).degrade(sharp)[0].numpy()
     free = tiny(2)(low, temperature=0.0, **ONE)
     kept = tiny(2)(low, temperature=0.0, limits=(0.0, 1.0), **ONE)
     assert free.images.min() < -0.02

@@ -65,7 +65,7 @@ def test_a_scene_has_the_place_units_and_tags_of_its_input(tiny: Any, landscape:
     hole = np.kron(np.isnan(pixels[0]), np.ones((4, 4))).astype(bool)
     assert all(np.array_equal(np.isnan(layer[band]), hole) for layer in layers.values() for band in (0, 1))
     assert layers["uncertainty"][:, ~hole].min() >= 0
-    assert layers["uncertainty"][:, ~hole].mean() > 1e-3
+    assert layers["uncertainty"][:, ~hole].mean() > 1e-4
     low = read_raster(source, bands=["B04", "B03"]).values
     result = tiny(2)(low, samples=3, seed=11, num_inference_steps=2)
     for name, wanted_layer in (("image", result.images), ("uncertainty", result.uncertainty), ("invented", result.invented)):
@@ -76,7 +76,7 @@ def test_the_consistency_error_is_that_of_the_stored_picture(tiny: Any, landscap
     """Acceptance test 3: below 1e-3 wherever valid, across tile borders too; and what is reported is what is there."""
     pixels = landscape(2, 160, 151)  # an output of more than one block in both directions
     source = scene(pixels)
-    reports = {name: upscale_scene(tiny(2), source, tmp_path / f"{name}.tif", consistency=name, **QUICK) for name in ("ibp", "none")}
+    reports = {name: upscale_scene(tiny(2), source, tmp_path / f"{name}.tif", consistency=name, steps=1) for name in ("ibp", "none")}
     low = torch.from_numpy(read_raster(source).values)[None]
     for name, report in reports.items():
         high = torch.from_numpy(read_raster(report.path).values)[None]
@@ -161,9 +161,8 @@ def test_bands_are_found_by_name_and_put_in_order(tiny: Any, landscape: Any, sce
         upscale_scene(tiny(2), bare, tmp_path / "out.tif", **QUICK)
 
 
-def test_a_picture_stays_a_picture(tiny: Any, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (20, 30, 3), np.uint8)
+def test_a_picture_stays_a_picture(tiny: Any, landscape: Any, tmp_path: Path) -> None:
+    pixels = (landscape(3, 20, 30) * 600).astype(np.uint8).transpose(1, 2, 0)
     Image.fromarray(pixels).save(tmp_path / "in.png")
     pipeline = tiny(["red", "green", "blue"], unit="display")
     report = upscale_scene(pipeline, tmp_path / "in.png", tmp_path / "out.png", **QUICK)
@@ -171,7 +170,7 @@ def test_a_picture_stays_a_picture(tiny: Any, tmp_path: Path) -> None:
         assert made.size == (120, 80)
         assert made.mode == "RGB"
         small = np.asarray(made.resize((30, 20), Image.Resampling.BOX), float)
-    assert np.abs(small - pixels).mean() < 25
+    assert np.abs(small - pixels).mean() < 3
     assert report.bands == ("red", "green", "blue")
     assert report.tags["EARTHGEN_SYNTHETIC"] == "true"
 

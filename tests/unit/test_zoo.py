@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -36,9 +36,9 @@ def network(seed: int = 0) -> EANet:
 
 
 def write(folder: Path, model: EANet, **more: Any) -> Path:
-    settings = {"bands": ["B04"], "unit": "reflectance", "scale": 4, "mtf": 0.3}
+    chosen = {"bands": ["B04"], "unit": "reflectance", "scale": 4, "mtf": 0.3}
     components = {"model": model, "scheduler": MeanRevertingScheduler()}
-    write_model_folder(folder, **{"pipeline": PIPELINE, "components": components, "settings": settings, "card": {"name": "x"}, **more})
+    write_model_folder(folder, **{"pipeline": PIPELINE, "components": components, "settings": chosen, "card": {"name": "x"}, **more})
     return folder
 
 
@@ -136,9 +136,10 @@ def test_the_hub_is_not_reached_unless_asked_and_fails_in_one_sentence(monkeypat
 
 KEYS = st.text(min_size=1, max_size=8)
 PLAIN = st.one_of(st.text(max_size=20), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.dates())
-VALUES = st.recursive(PLAIN, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)), max_leaves=8)
+VALUES = st.recursive(PLAIN, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)), max_leaves=5)
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(KEYS, VALUES, max_size=5))
 def test_cards_survive_being_written(table: dict[str, Any]) -> None:
     assert tomllib.loads(dump_toml(table)) == table

@@ -118,11 +118,13 @@ def _run(pipeline: SuperResolutionPipeline, pairs: Any, options: Options, *, ste
         "steps": steps,
         "seed": seed,
         "samples": samples,
+        "temperature": pipeline.warmth(None),
         "consistency": "ibp",
         "dtype": str(pipeline.dtype).removeprefix("torch."),
     }
     note = (
-        f"{pipeline.name}, weights {facts['digest']}: sample is one draw of {steps} {facts['sampler']} steps, seed {seed} + image number, "
+        f"{pipeline.name}, weights {facts['digest']}: sample is one draw of {steps} {facts['sampler']} steps "
+        f"at temperature {facts['temperature']:g}, seed {seed} + image number, "
         "one-step mean one evaluation; both back-projected onto the low picture."
     )
     return evaluate_pairs(
