@@ -180,6 +180,10 @@ def _list(names: list[str]) -> str:
 def _write_component(folder: Path, component: Any, half: bool) -> None:
     folder.mkdir()
     component.save_config(folder)
+    config = folder / str(component.config_name)
+    # Where the weights once came from is a path on somebody's machine.
+    kept = {key: value for key, value in read_config(config).items() if key != "_name_or_path"}
+    config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     if not isinstance(component, nn.Module):
         return
     tensors: dict[str, Tensor] = {}
@@ -191,7 +195,7 @@ def _write_component(folder: Path, component: Any, half: bool) -> None:
         tensors[key] = dense
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     # safetensors writes for the owner alone; a model is as readable as the files beside it.
-    (folder / WEIGHTS).chmod((folder / str(component.config_name)).stat().st_mode)
+    (folder / WEIGHTS).chmod(config.stat().st_mode)
 
 
 def _replace(folder: Path, partial: Path) -> None:

@@ -30,7 +30,7 @@ def start(processes: int, folder: Path, *arguments: str) -> tuple[int, str]:
         own = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {}
         command = [sys.executable, SCRIPT, str(folder), *arguments]
         children.append(subprocess.Popen(command, env={**os.environ, **shared, **own}, stderr=subprocess.PIPE, text=True))
-    said = "".join(child.communicate(timeout=280)[1] for child in children)
+    said = "".join(child.communicate(timeout=800)[1] for child in children)
     return next((child.returncode for child in children if child.returncode), 0), said
 
 
@@ -52,6 +52,7 @@ def assert_same(left: Path, right: Path) -> None:
             assert other["lr"] == line["lr"]
 
 
+@pytest.mark.timeout(900)
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     for processes, name, batch in ((1, "one", 4), (2, "two", 2)):
         code, said = start(processes, tmp_path / name, f"--once={batch}")
