@@ -18,7 +18,7 @@ TABS: tuple[tuple[str, Callable[[], None]], ...] = (("Upscale", upscale_tab.buil
 
 _CSS = """
 .gradio-container { max-width: 1440px !important; margin: 0 auto !important; }
-.eg-flat, .eg-flat > div { padding: 0 !important; }
+.eg-flat, .eg-flat > div:not(.eg-card):not(.eg-status) { padding: 0 !important; }
 #eg-head h1 { font-size: 1.45rem; margin: 0; letter-spacing: -0.01em; }
 #eg-head p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
 .eg-card { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); padding: 10px 14px;

@@ -119,7 +119,7 @@ def facts(scene: Scene, model: ModelFacts | None) -> str:
         "Place": _place(info),
     }
     if scene.product or info.sensor:
-        rows["Product"] = sensor(scene.product).title if scene.product else str(getattr(info.sensor, "title", info.sensor))
+        rows["Product"] = sensor(scene.product).title if scene.product else str(info.sensor)
     if model is not None:
         rows["Output"] = (
             f"{info.width * model.scale} x {info.height * model.scale} pixels, {len(model.bands)} bands ({', '.join(model.bands)})"

@@ -19,7 +19,7 @@ from earthgen.pipelines.super_resolution import SuperResolutionPipeline
 from earthgen.pipelines.super_resolution_scene import upscale_scene
 
 SCENE = Path(__file__).resolve().parents[3] / "shared/data/s2_multispectral/patch_61808.tif"
-SIDE, STEPS = 208, 20
+SIDE, STEPS = 144, 20
 RUNS = ((256, 1), (256, 8), (512, 1), (768, 1))
 
 
