@@ -1,4 +1,4 @@
-"""The page with a real scene and the zoo's model: what the README shows; `EARTHGEN_WRITE_SCREENSHOT=1` renews it in docs/images.
+"""The page with a real scene and the zoo's model, as the README shows it; `EARTHGEN_WRITE_SCREENSHOT=1` renews that picture."""
 
 from __future__ import annotations
 
