@@ -131,6 +131,10 @@ class Visitor:
         self.page.on("response", lambda answer: self.complaints.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
 
     def upload(self, path: Path) -> None:
+        if self.page.locator("#up-file input[type=file]").count() == 0:  # an earlier file is in the box: the cross takes it out
+            self.page.locator(
+                "#up-file [aria-label='Clear' i], #up-file [aria-label='Remove' i], #up-file .icon-button-wrapper button"
+            ).first.click()
         self.page.set_input_files("#up-file input[type=file]", str(path))
 
     def expect(self, text: str, where: str = "#up-status", timeout: float = 240.0) -> None:
