@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import threading
-import time
 from functools import lru_cache
-
-import numpy as np
 
 from .upscale_job import Settings, load_pipeline
 
-_SIDE = 40  # input pixels of the picture that is timed
 _TILE = 512  # output pixels of a tile's core, as in `upscale_scene`
 _timing = threading.Lock()
 
 
 @lru_cache(maxsize=8)
 def _pace(model: str) -> float:
-    pipeline = load_pipeline(model)
-    low = np.full((len(pipeline.bands), _SIDE, _SIDE), 0.2, dtype=np.float32)
-    pipeline(low, num_inference_steps=1)  # the first call allocates and compiles
-    started = time.perf_counter()
-    pipeline(low, num_inference_steps=2)
-    return (time.perf_counter() - started) / 2 / (_SIDE * pipeline.scale) ** 2
+    from ..pipelines.pace import seconds_per_pixel
+
+    return seconds_per_pixel(load_pipeline(model))
 
 
 def pace(model: str) -> float:

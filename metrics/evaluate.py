@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ..gen.data.nodata import fill_holes
+from ..gen.data.nodata import FILL_REACH, fill_holes
 from ..gen.data.resample import upsample
 from ..gen.data.sensor_model import SensorModel
 from ..gen.errors import InputError
@@ -25,8 +25,6 @@ from .pixels import rgb_indices, select_bands, valid_mask
 from .protocol import Protocol, Score, Setting, mean_score
 from .report import BACK_PROJECTED, BASELINES, Report
 from .sample import Sample
-
-FILL_REACH = 16  # low-resolution pixels
 
 Picture = xr.DataArray | Tensor
 Predict = Callable[[Any], Any]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..gen.data.frames import LocalContrast, frame_of
-from ..gen.data.nodata import fill_holes
+from ..gen.data.nodata import FILL_REACH, fill_holes
 from ..gen.data.resample import upsample
 from ..gen.data.sensor_model import SensorModel
 from ..gen.errors import InputError
@@ -26,8 +26,6 @@ from .noise_sources import STEPS_PER_SAMPLE, NoiseSource
 
 Consistency = Literal["ibp", "none"]
 Reduce = Literal["mean", "first"]
-
-FILL_REACH = 16  # low-resolution pixels from data within which holes are filled
 
 # Called after each step with (step, time, {"sample", "pred_original_sample"} in the scheduler's unit); may hand back another "sample".
 OnStep = Callable[[int, Tensor, dict[str, Any]], dict[str, Any] | None]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+FILL_REACH = 16
+"""Low-resolution pixels from data within which holes are filled before super-resolution, by the models and by their baselines alike."""
+
 
 def valid_pixels(image: Tensor) -> Tensor:
     """Where there is data: a pixel with a band that is not finite has none.

@@ -9,17 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from accelerate.state import AcceleratorState, GradientState
 
 from earthgen.train import checkpoint as checkpoint_module
 from earthgen.train.__main__ import main
 from earthgen.train.checkpoint import checkpoints, latest_checkpoint
+
+pytestmark = pytest.mark.usefixtures("fresh_accelerate")
 
 TRIALS = Path(__file__).parent / "train_trials.py"
 RECIPE = """
@@ -56,14 +56,6 @@ files = "x.npz"
 key = "x"
 bands = [0]
 """
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    yield
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -50,14 +48,8 @@ def inputs(model: EANet, height: int, width: int, *, batch: int = 2, seed: int =
 
 
 @pytest.fixture(scope="module")
-def reference(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference_eanet", repository / "tests/bench/reference_eanet.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def reference(bench_module: Callable[[str], ModuleType]) -> ModuleType:
+    return bench_module("reference_eanet")
 
 
 # Published figures.

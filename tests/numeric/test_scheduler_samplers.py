@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -148,14 +146,8 @@ def test_gaussian_data_stochastic_samplers_reach_mean_and_spread(sampler: str) -
 
 
 @pytest.fixture(scope="module")
-def toy(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mixture_toy", repository / "tests/bench/mixture_toy.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def toy(bench_module: Callable[[str], ModuleType]) -> ModuleType:
+    return bench_module("mixture_toy")
 
 
 def test_twenty_fast_steps_are_no_worse_than_a_hundred_published_ones(toy: ModuleType) -> None:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 from torch import nn
 
 from earthgen.train.loop import train
@@ -22,17 +20,11 @@ from earthgen.train.recipe import RECIPES, Recipe, check_recipe, dump_recipe, lo
 from earthgen.train.task import Batch
 from earthgen.train.tasks.super_resolution import SuperResolutionTask
 
+pytestmark = pytest.mark.usefixtures("fresh_accelerate")
+
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 NAMES = sorted(path.stem for path in RECIPES.glob("*.toml"))
 STEPS, BATCH = 20, 2
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    yield
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
 
 
 class InDoublePrecision(SuperResolutionTask):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,15 +23,9 @@ VARIANTS = ("rcab", "msgroup_a", "msgroup_b")
 
 
 @pytest.fixture(scope="module")
-def reference(repository: Path) -> ModuleType:
+def reference(bench_module: Callable[[str], ModuleType]) -> ModuleType:
     """The straightforward implementation in the published naming."""
-    spec = importlib.util.spec_from_file_location("reference_eanet", repository / "tests/bench/reference_eanet.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return bench_module("reference_eanet")
 
 
 def published(reference: ModuleType, variant: str, *, bands: int = 3, seed: int = 0) -> nn.Module:

@@ -154,24 +154,17 @@ def describe(facts: RasterInfo, asked: Radiometry | None, share: float, cost: Co
 
 def _measured(model: str, scale: int) -> tuple[float, str]:
     """Seconds per output megapixel and network call of a model, and what was measured; takes a few seconds."""
-    import time
-
-    import numpy as np
-
     from ..gen.errors import InputError
+    from ..pipelines.pace import seconds_per_pixel
     from ..pipelines.super_resolution import SuperResolutionPipeline
 
     pipeline = SuperResolutionPipeline.load(model)
     if pipeline.scale != scale:
         raise InputError(f"the model {model} upscales by {pipeline.scale}, not by {scale}; give --scale {pipeline.scale}")
-    low = np.full((len(pipeline.bands), 64, 64), 0.2, np.float32)
-    pipeline(low, num_inference_steps=1)
-    started = time.perf_counter()
-    pipeline(low, num_inference_steps=2)
-    seconds = (time.perf_counter() - started) / 2
-    megapixels = (64 * scale) ** 2 / 1e6
     device = next(pipeline.model.parameters())
-    return seconds / megapixels, f"{model}, measured just now on {device.device.type} in {str(device.dtype).removeprefix('torch.')}"
+    return seconds_per_pixel(
+        pipeline
+    ) * 1e6, f"{model}, measured just now on {device.device.type} in {str(device.dtype).removeprefix('torch.')}"
 
 
 def _show(facts: RasterInfo, described: dict[str, Any]) -> None:
