@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -14,11 +16,19 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     """Accelerate's view of this process: its device, its rank, and the recipe's precision.
 
     Raises:
-        InputError: If the device cannot do the precision.
+        InputError: If the device cannot do the precision, or a tracker is not installed.
     """
+    missing = [name for name in recipe.trackers if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"the tracker {missing[0]} is missing; pip install 'earthgen[watch]', or leave it out of trackers")
     precision = _fastest() if recipe.precision == "auto" else recipe.precision
     try:
-        return Accelerator(mixed_precision=precision, gradient_accumulation_steps=recipe.accumulate)
+        return Accelerator(
+            mixed_precision=precision,
+            gradient_accumulation_steps=recipe.accumulate,
+            log_with=list(recipe.trackers) or None,
+            project_dir=str(recipe.output / recipe.name) if recipe.trackers else None,
+        )
     except ValueError as error:
         raise InputError(f"precision={precision} cannot be had here ({error}); choose precision=no") from error
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import nn
 
 from ..gen.data.atomic import write_json
 from ..gen.errors import InputError
@@ -23,35 +23,18 @@ from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from .devices import apply_switches, compiled, make_accelerator, make_optimizer
 from .ema import Ema
 from .feed import micro_batches
-from .journal import DISK_FULL, Journal
+from .journal import DISK_FULL
 from .lock import run_lock
-from .order import step_seed
 from .recipe import Recipe, dump_recipe
 from .run_state import RunState, changed_settings
-from .schedule import learning_rate
-from .task import Batch, Task
+from .step import OptimizerStep
+from .task import Batch, Probed, Shows, Task
+from .watch import Watch
 
 Progress = Callable[[int, int], None]
-_HARMLESS = ("output", "data", "workers", "save_every", "evaluate_every", "log_every", "keep", "card", "gradient_checkpointing", "compile")
-
-
-class NonFiniteLoss(InputError):
-    """A loss or gradient was not finite; raised before the optimizer could spoil the weights.
-
-    Attributes:
-        indices: Sample indices of the step.
-        names: Where those samples came from.
-    """
-
-    def __init__(self, what: str, batches: list[Batch]) -> None:
-        """Say what happened, and on which samples."""
-        self.indices = [index for batch in batches for index in batch.indices]
-        self.names = [name for batch in batches for name in batch.names]
-        listed = ", ".join(f"{index} ({name})" for index, name in zip(self.indices, self.names, strict=True))
-        super().__init__(
-            f"{what} is not finite at samples {listed}; the weights were not touched: look at these samples or lower optimizer.lr, "
-            "and start again from the last checkpoint"
-        )
+_WATCHED = ("log_every", "show_every", "probe_every", "trackers")
+_SPEED = ("workers", "gradient_checkpointing", "compile", "attention")
+_HARMLESS = ("output", "data", "save_every", "evaluate_every", "keep", "card", *_WATCHED, *_SPEED)
 
 
 class Trainer:
@@ -60,7 +43,7 @@ class Trainer:
     Attributes:
         state: What a checkpoint holds.
         folder: Where the run writes: ``recipe.json``, ``log.jsonl``, ``checkpoints/``, ``best/`` and ``final/``.
-        journal: Its log.
+        watch: Its log, pictures and trackers.
     """
 
     def __init__(self, recipe: Recipe, task: Task, progress: Progress | None = None, accelerator: Accelerator | None = None) -> None:
@@ -80,15 +63,18 @@ class Trainer:
         self.ranks, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         self.main: bool = self.accelerator.is_main_process
         self.folder = recipe.output / recipe.name
-        self.journal = Journal(self.folder / "log.jsonl", self.main)
+        self.watch = Watch(recipe, self.folder, self.accelerator)
+        for every, kind, what in ((recipe.show_every, Shows, "show_every"), (recipe.probe_every, Probed, "probe_every")):
+            if every and not isinstance(task, kind):
+                raise InputError(f"{what} is {every}, but a {type(task).__name__} has nothing to show for it; set {what}=0")
         path, damaged = latest_checkpoint(self.folder / "checkpoints")
         torch.manual_seed(recipe.seed)
         model = task.build(None if path else recipe.initialise)
         apply_switches(model, recipe)
         optimizer = make_optimizer(model, recipe.optimizer, self.accelerator.device)
-        network, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.network = compiled(network, recipe)
-        self.state = RunState(model, Ema(model, recipe.ema_half_life), self.optimizer.optimizer, self.accelerator.scaler)
+        network, prepared = self.accelerator.prepare(model, optimizer)
+        self.state = RunState(model, Ema(model, recipe.ema_half_life), prepared.optimizer, self.accelerator.scaler)
+        self._take_step = OptimizerStep(recipe, task, self.accelerator, compiled(network, recipe), prepared, self.state)
         self._resume(path, damaged)
         self._began = time.perf_counter() - self.state.seconds
 
@@ -100,7 +86,7 @@ class Trainer:
     @property
     def per_step(self) -> int:
         """Samples of one optimizer step over all processes."""
-        return self.recipe.batch * self.recipe.accumulate * self.ranks
+        return self._take_step.samples
 
     def run(self, stop: Callable[[], bool] | None = None) -> int:
         """Train to the recipe's length, evaluate, save and export.
@@ -118,14 +104,18 @@ class Trainer:
         if self.main:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "recipe.json", dump_recipe(self.recipe))
+        self.watch.open(self.samples)
         self._began = time.perf_counter() - self.state.seconds
-        with closing(self._feed()) as feed:
-            for step in feed:
-                self.step(step)
-                if stop is not None and self._agreed(stop()):
-                    self.save(last=True)
-                    return self.samples
-        self._finish()
+        try:
+            with closing(self._feed()) as feed:
+                for step in feed:
+                    self.step(step)
+                    if stop is not None and self._agreed(stop()):
+                        self.save(last=True)
+                        return self.samples
+            self._finish()
+        finally:
+            self.watch.close()
         return self.samples
 
     def save(self, last: bool = False) -> Path | None:
@@ -151,17 +141,30 @@ class Trainer:
         """Score the averaged weights on the held-out data, log it, and export them if they are the best so far (by ``score``)."""
         state, figures = self.state, {}
         if self.main:
-            state.model.eval()
-            with state.ema.applied(state.model), torch.no_grad():
-                figures = self.task.evaluate(state.model)
+            with self._averaged() as model:
+                figures = self.task.evaluate(model)
                 if figures.get("score", -math.inf) > state.best:
                     state.best = figures["score"]
                     self.export(self.folder / "best", figures)
-            state.model.train()
-            self.journal.write(self.samples, state.seconds, {"evaluation": figures})
+            self.watch.figures(self.samples, state.seconds, figures, "evaluation")
         state.evaluated, state.figures = self.samples, figures
         self.accelerator.wait_for_everyone()
         return figures
+
+    def show(self) -> None:
+        """Keep the pictures that the averaged weights make (a task that `Shows`)."""
+        if self.main and isinstance(self.task, Shows):
+            with self._averaged() as model:
+                self.watch.pictures(self.samples, self.task.show(model))
+        self.accelerator.wait_for_everyone()
+
+    def probe(self) -> None:
+        """Log how well the averaged weights keep to their conditions (a task that is `Probed`)."""
+        if self.main and isinstance(self.task, Probed):
+            with self._averaged() as model:
+                figures = {f"{name}/{key}": value for name, probe in self.task.probes.items() for key, value in probe(model).items()}
+            self.watch.figures(self.samples, self.state.seconds, figures, "probes")
+        self.accelerator.wait_for_everyone()
 
     def export(self, folder: Path, figures: dict[str, float]) -> None:
         """Write the model as it now is (inside `Ema.applied`: the averaged weights), with its card."""
@@ -175,7 +178,7 @@ class Trainer:
             return
         snapshot = load_checkpoint(path)
         self.state.restore(snapshot, path)
-        self.journal.resume(self.samples)
+        self.watch.journal.resume(self.samples)
         changed = [key for key in changed_settings(snapshot.meta["recipe"], dump_recipe(self.recipe)) if key.split(".")[0] not in _HARMLESS]
         if changed:
             self._notice(f"the run goes on from {path} with other settings than it was begun with: {', '.join(changed)}")
@@ -194,56 +197,23 @@ class Trainer:
         Raises:
             NonFiniteLoss: If a number is not finite; nothing is changed then.
         """
-        self._optimise(step)
+        self.watch.replaced(name for batch in step for name in batch.skipped)
+        self._take_step(step)
         self.state.seconds = time.perf_counter() - self._began
         self._after_step()
-
-    def _optimise(self, step: list[Batch]) -> None:
-        spec, state = self.recipe.optimizer, self.state
-        rate = learning_rate(self.samples, peak=spec.lr, total=self.recipe.samples, warm_up=spec.warm_up, hold=spec.hold, floor=spec.floor)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        # What the model draws itself (drop-out) is a function of the samples too.
-        torch.manual_seed(step_seed(self.recipe.seed, self.samples, self.rank))
-        rows: list[Tensor] = []
-        names: list[str] = []
-        for batch in step:
-            with self.accelerator.accumulate(self.network):
-                loss, figures = self.task.loss(self.network, self._on_device(batch))
-                self.accelerator.backward(loss)
-            names = ["loss", *figures]
-            rows.append(torch.stack([loss.detach().float(), *(value.detach().float() for value in figures.values())]))
-        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), spec.clip or math.inf)
-        averaged = self._checked(torch.stack(rows), norm, step)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        state.samples += self.per_step
-        if not self.accelerator.optimizer_step_was_skipped:
-            state.ema.update(state.model, self.per_step)
-        state.averages.add(dict(zip([*names, "grad_norm"], averaged, strict=True)), lr=rate)
-
-    def _checked(self, rows: Tensor, norm: Tensor, step: list[Batch]) -> list[float]:
-        """Figures and gradient norm averaged over micro-batches and processes, in one transfer; all processes stop together."""
-        shared = self.accelerator.reduce(torch.cat([rows.mean(0), norm.detach().float().reshape(1)]), "mean")
-        *figures, length = shared.tolist()
-        if not math.isfinite(figures[0]):
-            at_fault = [batch for batch, good in zip(step, rows[:, 0].isfinite().tolist(), strict=True) if not good]
-            raise NonFiniteLoss("the loss", at_fault or step)
-        # Under loss scaling an overflow is expected now and then: the scaler leaves the step out by itself.
-        if not math.isfinite(length) and self.accelerator.scaler is None:
-            raise NonFiniteLoss("the gradient", step)
-        return [*figures, length]
-
-    def _on_device(self, batch: Batch) -> Batch:
-        moved = {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.tensors.items()}
-        return Batch(batch.indices, batch.names, moved)
 
     def _after_step(self) -> None:
         recipe, state = self.recipe, self.state
         if self.progress is not None and self.main:
             self.progress(self.samples, recipe.samples)
         if self._due(recipe.log_every):
-            self.journal.write(self.samples, state.seconds, state.averages.take())
+            counted = {"skipped": float(state.skipped)} if state.skipped else {}
+            self.watch.figures(self.samples, state.seconds, {**state.averages.take(), **counted})
+            self.watch.report_replaced(self.samples, state.seconds, state.skipped)
+        if self._due(recipe.probe_every):
+            self.probe()
+        if self._due(recipe.show_every):
+            self.show()
         if self._due(recipe.evaluate_every):
             self.evaluate()
         if self._due(recipe.save_every):
@@ -271,8 +241,19 @@ class Trainer:
         flag = torch.tensor([float(asked)], device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum") > 0)
 
+    @contextmanager
+    def _averaged(self) -> Iterator[nn.Module]:
+        """The model with its averaged weights, in evaluation mode and without gradients."""
+        state = self.state
+        state.model.eval()
+        try:
+            with state.ema.applied(state.model), torch.no_grad():
+                yield state.model
+        finally:
+            state.model.train()
+
     def _notice(self, sentence: str) -> None:
-        self.journal.notice(self.samples, self.state.seconds, sentence)
+        self.watch.notice(self.samples, self.state.seconds, sentence)
 
 
 def train(recipe: Recipe, task: Task, progress: Progress | None = None, stop: Callable[[], bool] | None = None) -> Trainer:

@@ -53,6 +53,12 @@ class Recipe(BaseModel):
     save_every: int = Field(10_000, ge=1)
     evaluate_every: int = Field(10_000, ge=0)
     log_every: int = Field(500, ge=1)
+    show_every: int = Field(0, ge=0)
+    """Pictures of what the model makes; 0 for none."""
+    probe_every: int = Field(0, ge=0)
+    """Figures on how well it keeps to its conditions; 0 for none."""
+    trackers: list[Literal["tensorboard", "wandb"]] = Field(default_factory=list)
+    """Where the figures go beside ``log.jsonl``; extra ``watch``."""
     keep: int = Field(2, ge=1)
     precision: Literal["auto", "no", "bf16", "fp16"] = "no"
     """Of the forward pass; the weights stay float32. `auto` is bf16 where the device computes in it, else no."""

@@ -31,6 +31,7 @@ class RunState:
         evaluated: Samples at the last evaluation, -1 for none.
         figures: What that evaluation gave.
         averages: Figures since the last line of the log.
+        skipped: Samples that could not be read and were replaced.
     """
 
     model: nn.Module
@@ -43,6 +44,7 @@ class RunState:
     evaluated: int = -1
     figures: dict[str, float] = field(default_factory=dict)
     averages: Averages = field(default_factory=Averages)
+    skipped: int = 0
 
     def snapshot(self, recipe: dict[str, Any]) -> Snapshot:
         """Gather everything; the tensors are the live ones.
@@ -58,6 +60,7 @@ class RunState:
             "evaluated": self.evaluated,
             "figures": self.figures,
             "averages": self.averages.state(),
+            "skipped": self.skipped,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "recipe": recipe,
         }
@@ -90,6 +93,7 @@ class RunState:
         self.samples, self.seconds, self.figures = snapshot.samples, float(meta["seconds"]), dict(meta.get("figures", {}))
         self.best = -math.inf if meta["best"] is None else float(meta["best"])
         self.evaluated, self.averages = int(meta.get("evaluated", -1)), Averages(meta.get("averages"))
+        self.skipped = int(meta.get("skipped", 0))
 
 
 def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

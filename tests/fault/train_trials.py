@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from earthgen.gen.data.atomic import write_json
 from earthgen.train.checkpoint import latest_checkpoint, load_checkpoint
-from earthgen.train.loop import NonFiniteLoss, Trainer, train
+from earthgen.train.loop import Trainer, train
 from earthgen.train.order import sample_noise
 from earthgen.train.recipe import Recipe, check_recipe
+from earthgen.train.step import NonFiniteLoss
 from earthgen.train.task import Batch
 
 DECIMATE = {"kind": "decimate", "scale": 2}

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
 from earthgen.gen.data.atomic import write_json
 from earthgen.train.checkpoint import checkpoints, latest_checkpoint, load_checkpoint
-from earthgen.train.loop import NonFiniteLoss, Trainer, train
+from earthgen.train.loop import Trainer, train
 from earthgen.train.order import sample_noise, sample_uniform
 from earthgen.train.recipe import Recipe, check_recipe
 from earthgen.train.schedule import learning_rate
+from earthgen.train.step import NonFiniteLoss
 from earthgen.train.task import Batch
+
+pytestmark = pytest.mark.usefixtures("fresh_accelerate")
 
 INPUTS, OUTPUTS, NOISE = 6, 3, 0.5
 SUPER_RESOLUTION = {
@@ -28,15 +29,6 @@ SUPER_RESOLUTION = {
     "degradation": [{"kind": "decimate", "scale": 2}],
     "sources": [],
 }
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Accelerate keeps its state in singletons, and a CPU is what bit equality is promised for."""
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    yield
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
 
 
 class LinearGaussian:
