@@ -57,7 +57,7 @@ def save_checkpoint(folder: Path, snapshot: Snapshot, keep: int = 2) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{snapshot.samples:012d}"
-    if _matches(target):
+    if is_whole(target):
         return target
     for left_over in folder.glob(".*.part"):
         shutil.rmtree(left_over, ignore_errors=True)
@@ -88,7 +88,7 @@ def latest_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
     """
     damaged: list[Path] = []
     for candidate in checkpoints(folder):
-        if _matches(candidate):
+        if is_whole(candidate):
             return candidate, damaged
         damaged.append(candidate)
     return None, damaged
@@ -106,7 +106,7 @@ def load_checkpoint(path: Path) -> Snapshot:
     Raises:
         InputError: If the manifest does not match the files.
     """
-    if not _matches(path):
+    if not is_whole(path):
         raise InputError(f"the checkpoint {path} is damaged: its files do not match its manifest; take an older one")
     meta = json.loads((path / "state.json").read_text(encoding="utf-8"))
     tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
@@ -118,6 +118,15 @@ def checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted((path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()), reverse=True)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder has a manifest, and all its files are as the manifest says."""
+    try:
+        digests = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        return bool(digests) and all(_sha256(folder / name) == digest for name, digest in digests.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -146,14 +155,6 @@ def _write(folder: Path, snapshot: Snapshot) -> None:
     for file in folder.iterdir():
         _sync(file)
     _sync(folder)
-
-
-def _matches(folder: Path) -> bool:
-    try:
-        digests = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        return bool(digests) and all(_sha256(folder / name) == digest for name, digest in digests.items())
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def _sha256(path: Path) -> str:

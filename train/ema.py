@@ -1,12 +1,13 @@
 """Exponential moving average of a model's weights, with its length given in samples.
 
-The averaged weights are what gets evaluated and exported. The decay of one step of ``b`` samples is ``0.5 ** (b / half_life)``; early in a
-run it is held down to ``(1 + n) / (10 + n)`` after ``n`` steps, so that the random initial weights are forgotten.
+The averaged weights are what gets evaluated and exported. Frozen parameters are their own average: nothing is kept for them. The decay of
+one step of ``b`` samples is ``0.5 ** (b / half_life)``; early in a run it is held down to ``(1 + n) / (10 + n)`` after ``n`` steps, so that
+the random initial weights are forgotten. Averages of other lengths: `ema_profiles`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Shadow copy (float32, or float64 of a float64 model) of every parameter and floating buffer of a model.
+    """Shadow copy (float32, or float64 of a float64 model) of every trained parameter and floating buffer of a model.
 
     Attributes:
         shadow: Averaged tensors by name.
@@ -32,7 +33,7 @@ class Ema:
         self.half_life = half_life
         self.warm_up = warm_up
         self.steps = 0
-        self.shadow = {name: value.to(_kept(value), copy=True) for name, value in floating(model)}
+        self.shadow = shadow_of(model)
 
     def decay(self, samples: int) -> float:
         """Share of the old average that stays after a step of ``samples`` samples."""
@@ -49,16 +50,13 @@ class Ema:
             model: The model after its optimizer step.
             samples: Samples that the step consumed over all processes.
         """
-        rate = 1.0 - self.decay(samples)
-        values = dict(floating(model))
-        targets = [values[name].to(shadow.dtype) for name, shadow in self.shadow.items()]
-        torch._foreach_lerp_(list(self.shadow.values()), targets, rate)
+        blend(self.shadow, dict(floating(model)), 1.0 - self.decay(samples))
         self.steps += 1
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Run a block with the averaged weights in the model; the trained ones are put back afterwards, also on errors."""
-        trained = {name: value.clone() for name, value in floating(model)}
+        trained = {name: value.clone() for name, value in floating(model) if name in self.shadow}
         load_floating(model, self.shadow)
         try:
             yield
@@ -80,6 +78,26 @@ class Ema:
         self.steps = steps
 
 
+def shadow_of(model: nn.Module) -> dict[str, Tensor]:
+    """Copies, for an average to start from, of what training changes in a model: parameters that are not frozen, floating buffers."""
+    frozen = {name for name, value in model.named_parameters(remove_duplicate=False) if not value.requires_grad}
+    return {name: value.to(_kept(value), copy=True) for name, value in floating(model) if name not in frozen}
+
+
+@torch.no_grad()
+def blend(shadow: dict[str, Tensor], values: dict[str, Tensor], rate: float) -> None:
+    """Move averaged tensors, in place, a part of the way to new values.
+
+    Args:
+        shadow: Averaged tensors by name.
+        values: The new ones; there may be more of them.
+        rate: Part of the way, from 0 (stay) to 1 (take the new values).
+    """
+    targets = [values[name].to(average.dtype) for name, average in shadow.items()]
+    if targets:
+        torch._foreach_lerp_(list(shadow.values()), targets, rate)
+
+
 def floating(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Names and values of a model's parameters and floating buffers, without gradient."""
     for name, value in model.state_dict().items():
@@ -88,10 +106,15 @@ def floating(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 @torch.no_grad()
-def load_floating(model: nn.Module, values: dict[str, Tensor]) -> None:
-    """Overwrite a model's parameters and floating buffers."""
-    for name, target in floating(model):
-        target.copy_(values[name])
+def load_floating(model: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Overwrite some of a model's parameters and floating buffers; the others stay.
+
+    Raises:
+        KeyError: If the model has no such parameter or buffer.
+    """
+    own = dict(floating(model))
+    for name, value in values.items():
+        own[name].copy_(value)
 
 
 def _kept(value: Tensor) -> torch.dtype:
