@@ -207,7 +207,8 @@ class EANet(ModelMixin, ConfigMixin):
 
     def _run(self, blocks: nn.Module, value: Tensor, embedding: Tensor) -> Tensor:
         """All blocks of a stage; `value` may be overwritten."""
-        if self.striped and not torch.is_grad_enabled() and self.config["variant"] in ("rcab", "cpem_lr"):
+        adapted = hasattr(self, "peft_config")  # strips read the weights of the layers, which an adapter leaves alone
+        if self.striped and not adapted and not torch.is_grad_enabled() and self.config["variant"] in ("rcab", "cpem_lr"):
             return run_striped(cast(Iterable[EfficientActivationBlock], blocks.children()), value, embedding)
         for block in blocks.children():
             if self.gradient_checkpointing and torch.is_grad_enabled():

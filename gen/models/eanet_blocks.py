@@ -35,6 +35,8 @@ def scaled_convolution(convolution: nn.Conv2d, value: Tensor, gain: Tensor) -> T
     Returns:
         ``[b, c, h, w]``.
     """
+    if type(convolution) is not nn.Conv2d:  # an adapter stands around it, and its part is not in the weights
+        return cast(Tensor, convolution(value)) * gain
     bias = cast(Tensor, convolution.bias)
     return F.conv2d(value, convolution.weight * gain.view(-1, 1, 1, 1), bias * gain.flatten())
 

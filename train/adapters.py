@@ -1,0 +1,134 @@
+"""Training a part of a model: thin matrices beside its layers (LoRA), or the parameters that a recipe names; the rest is frozen.
+
+A run of this kind keeps in its checkpoints what it trains, and of the frozen rest a digest: the rest comes from ``initialise`` (or from the
+seed) again when the run is taken up, and has to be the same.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..gen.errors import InputError
+from ..gen.models.lora import add_lora, base_digest, can_hold, has_lora, merged_state, plain_name, save_adapter
+from .recipe import Recipe
+from .task import Task
+
+
+def build_model(recipe: Recipe, task: Task, initialise: bool) -> nn.Module:
+    """The recipe's model with what is trained of it marked: every parameter, LoRA matrices, or those that ``train_only`` names.
+
+    Args:
+        recipe: The recipe.
+        task: Builds the model.
+        initialise: Whether to read the weights of ``recipe.initialise``; a run with a frozen part always does.
+
+    Raises:
+        InputError: If a pattern matches nothing, or both kinds of partial training are asked for.
+    """
+    partial = is_partial(recipe)
+    torch.manual_seed(recipe.seed)
+    model = task.build(recipe.initialise if initialise or partial else None)
+    if not partial:
+        return model
+    if recipe.adapter is not None and recipe.train_only:
+        raise InputError("adapter and train_only cannot be had together; LoRA freezes all but its own matrices, so leave one of them out")
+    # A generator of its own state, since reading weights draws fewer numbers than making them.
+    torch.manual_seed(recipe.seed)
+    if recipe.adapter is not None:
+        adapter = recipe.adapter
+        layers = matching(adapter.targets, [name for name, layer in model.named_modules() if can_hold(layer)], "adapter.targets", "layer")
+        add_lora(model, layers, adapter.rank, adapter.factor * adapter.rank, adapter.dropout)
+    else:
+        train_only(model, recipe.train_only)
+    return model
+
+
+def is_partial(recipe: Recipe) -> bool:
+    """Whether the recipe freezes a part of its model."""
+    return recipe.adapter is not None or bool(recipe.train_only)
+
+
+def train_only(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Freeze every parameter that no pattern matches.
+
+    Args:
+        model: Changed in place.
+        patterns: Of parameter names (``cpem.*``), as `matching` takes them.
+
+    Raises:
+        InputError: If a pattern matches nothing.
+    """
+    trained = set(matching(patterns, [name for name, _ in model.named_parameters()], "train_only", "parameter"))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+
+
+def matching(patterns: Sequence[str], names: Sequence[str], where: str, what: str) -> list[str]:
+    """The names that a pattern matches, in the order of the model.
+
+    Args:
+        patterns: With ``*`` and ``?``; a name is matched whole or from one of its dots on.
+        names: All there are.
+        where: The recipe's key, for the error.
+        what: What a name stands for, for the error.
+
+    Raises:
+        InputError: If a pattern matches none; the nearest names are given.
+    """
+    for pattern in patterns:
+        if not any(_matches(name, pattern) for name in names):
+            near = _nearest(pattern, names)
+            raise InputError(f"{where}: no {what} is called {pattern!r}; the nearest are {', '.join(near)}; name one of these or a pattern")
+    return [name for name in names if any(_matches(name, pattern) for pattern in patterns)]
+
+
+def frozen_names(model: nn.Module) -> frozenset[str]:
+    """Names of the parameters that are not trained."""
+    return frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
+
+
+def frozen_digest(model: nn.Module) -> str:
+    """sha256 of the parameters that are not trained (plain names, shapes, float32 values); empty if all are."""
+    frozen = [(name, parameter) for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    return base_digest(frozen) if frozen else ""
+
+
+def export_plain(recipe: Recipe, task: Task, model: nn.Module, values: dict[str, Tensor], folder: Path, card: dict[str, object]) -> None:
+    """Let the task write a model folder; LoRA is merged into the weights, and the adapter by itself is written beside them.
+
+    Args:
+        recipe: The run's recipe.
+        task: Writes the folder.
+        model: The model as `build_model` made it.
+        values: Its weights: whole tensors by the names of its state dict.
+        folder: Where to.
+        card: For the task.
+    """
+    if not has_lora(model):
+        task.export(model, folder, card)
+        return
+    state = torch.get_rng_state()
+    plain = task.build(recipe.initialise)
+    torch.set_rng_state(state)
+    plain.load_state_dict(merged_state(model, values))
+    task.export(plain.eval(), folder, card)
+    save_adapter(model, folder, values)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")
+
+
+def _nearest(pattern: str, names: Iterable[str]) -> list[str]:
+    """Up to three names like the pattern, by their last parts too."""
+    listed = list(names)
+    bare = pattern.strip("*?.")
+    tails = {name.rsplit(".", 1)[-1]: name for name in reversed(listed)}
+    near = difflib.get_close_matches(bare, listed, 3, 0.5) or [tails[tail] for tail in difflib.get_close_matches(bare, tails, 3, 0.4)]
+    return [plain_name(name) for name in near or listed[:3]]
