@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import resource
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ from .ema import load_floating
 from .loop import Progress, Trainer, train
 from .recipe import Recipe, check_recipe, load_recipe
 from .task import Task
+
+_TASKS = {
+    "super_resolution": (".tasks.super_resolution", "SuperResolutionTask"),
+    "distillation": (".tasks.distillation", "DistillationTask"),
+}
 
 
 def run_recipe(name: str, overrides: Sequence[str] = (), progress: Progress | None = None) -> Trainer:
@@ -114,9 +120,9 @@ def peak_memory(device: torch.device) -> float:
 
 def build_task(recipe: Recipe) -> Task:
     """The task that a recipe's ``task`` part describes."""
-    from .tasks.super_resolution import SuperResolutionTask
-
-    return SuperResolutionTask(recipe)
+    module, name = _TASKS[recipe.task.kind]
+    make: Callable[[Recipe], Task] = getattr(importlib.import_module(module, __package__), name)
+    return make(recipe)
 
 
 def export_run(run: Path, folder: Path, trained: bool = False) -> int:

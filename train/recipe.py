@@ -10,14 +10,20 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..gen.errors import InputError
+from .adapter_config import Adapter
+from .tasks.distillation_config import DistillationConfig
 from .tasks.super_resolution_config import SuperResolutionConfig
 
 RECIPES = Path(__file__).parent / "recipes"
+_TAGS = {"super_resolution", "distillation", "raster", "array", "image", "world", "stream"}
+_TAGS |= {"mtf_blur", "noise", "decimate", "quantise", "misregister"}
+TaskConfig = Annotated[SuperResolutionConfig | DistillationConfig, Field(discriminator="kind")]
+"""What can be trained; `kind` tells which."""
 
 
 class Optimizer(BaseModel):
@@ -72,8 +78,18 @@ class Recipe(BaseModel):
     """Folder of a trained model whose weights the run starts from."""
     ema_half_life: float = Field(10_000, ge=0)
     """In samples; 0 exports the trained weights as they are."""
+    ema_profiles: list[float] = Field(default_factory=list)
+    """Relative widths (0 to 0.28) of power-function averages that are kept as well, so that the length can be chosen after training."""
+    profile_every: int = Field(0, ge=0)
+    """Samples from one stored snapshot of those averages to the next."""
+    adapter: Adapter | None = None
+    """Train thin matrices beside frozen layers (LoRA) instead of the weights."""
+    train_only: list[str] = Field(default_factory=list)
+    """Patterns of the names of the parameters to train; the others are frozen. Empty trains all."""
+    attention: Literal["auto", "sdpa", "xformers", "flash"] = "auto"
+    """Kernels for attention; `auto` is xformers on CUDA where it is installed, else PyTorch's own."""
     optimizer: Optimizer = Optimizer()  # type: ignore[call-arg]
-    task: SuperResolutionConfig
+    task: TaskConfig
     card: dict[str, Any] = Field(default_factory=dict)
     """Licence, attribution and notes that an exported model's card repeats."""
 
@@ -151,7 +167,19 @@ def _sentences(error: ValidationError, table: dict[str, Any]) -> Iterator[str]:
 
 def _is_tag(part: object) -> bool:
     # Discriminated unions put the tag of the chosen member into the place.
-    return part in {"raster", "array", "image", "world", "mtf_blur", "noise", "decimate", "quantise", "misregister"}
+    return part in {
+        "super_resolution",
+        "distillation",
+        "raster",
+        "array",
+        "image",
+        "world",
+        "mtf_blur",
+        "noise",
+        "decimate",
+        "quantise",
+        "misregister",
+    }
 
 
 def _known_keys(model: type[BaseModel]) -> list[str]:

@@ -30,7 +30,7 @@ from earthgen.train.step import NonFiniteLoss
 from earthgen.train.task import Batch
 
 DECIMATE = {"kind": "decimate", "scale": 2}
-TASK = {"bands": ["a"], "scale": 2, "loss": "state", "degradation": [DECIMATE], "sources": []}
+TASK = {"kind": "super_resolution", "bands": ["a"], "scale": 2, "loss": "state", "degradation": [DECIMATE], "sources": []}
 
 
 class Regression:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("fresh_accelerate")
 
 INPUTS, OUTPUTS, NOISE = 6, 3, 0.5
 SUPER_RESOLUTION = {
+    "kind": "super_resolution",
     "bands": ["a"],
     "scale": 2,
     "loss": "state",
