@@ -22,6 +22,7 @@ from ..gen.errors import InputError
 from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from .devices import apply_switches, compiled, make_accelerator, make_optimizer
 from .ema import Ema
+from .ema_profiles import EmaProfiles
 from .feed import micro_batches
 from .journal import DISK_FULL
 from .lock import run_lock
@@ -34,7 +35,7 @@ from .watch import Watch
 Progress = Callable[[int, int], None]
 _WATCHED = ("log_every", "show_every", "probe_every", "trackers")
 _SPEED = ("workers", "gradient_checkpointing", "compile", "attention")
-_HARMLESS = ("output", "data", "save_every", "evaluate_every", "keep", "card", *_WATCHED, *_SPEED)
+_HARMLESS = ("output", "data", "save_every", "evaluate_every", "profile_every", "keep", "card", *_WATCHED, *_SPEED)
 
 
 class Trainer:
@@ -42,7 +43,7 @@ class Trainer:
 
     Attributes:
         state: What a checkpoint holds.
-        folder: Where the run writes: ``recipe.json``, ``log.jsonl``, ``checkpoints/``, ``best/`` and ``final/``.
+        folder: Where the run writes: ``recipe.json``, ``log.jsonl``, ``checkpoints/``, ``profiles/``, ``best/`` and ``final/``.
         watch: Its log, pictures and trackers.
     """
 
@@ -73,7 +74,8 @@ class Trainer:
         apply_switches(model, recipe)
         optimizer = make_optimizer(model, recipe.optimizer, self.accelerator.device)
         network, prepared = self.accelerator.prepare(model, optimizer)
-        self.state = RunState(model, Ema(model, recipe.ema_half_life), prepared.optimizer, self.accelerator.scaler)
+        profiles = EmaProfiles(model, recipe.ema_profiles, self.folder / "profiles" if self.main else None, recipe.profile_every)
+        self.state = RunState(model, Ema(model, recipe.ema_half_life), profiles, prepared.optimizer, self.accelerator.scaler)
         self._take_step = OptimizerStep(recipe, task, self.accelerator, compiled(network, recipe), prepared, self.state)
         self._resume(path, damaged)
         self._began = time.perf_counter() - self.state.seconds
@@ -200,6 +202,7 @@ class Trainer:
         self.watch.replaced(name for batch in step for name in batch.skipped)
         self._take_step(step)
         self.state.seconds = time.perf_counter() - self._began
+        self.state.profiles.update(self.state.model, self.samples, self.recipe.samples, self._notice)
         self._after_step()
 
     def _after_step(self) -> None:

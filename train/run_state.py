@@ -13,6 +13,7 @@ from torch import nn
 from ..gen.errors import InputError
 from .checkpoint import Snapshot, optimizer_tensors, restore_optimizer
 from .ema import Ema
+from .ema_profiles import EmaProfiles
 from .journal import Averages
 
 
@@ -23,6 +24,7 @@ class RunState:
     Attributes:
         model: The model being trained, without wrappers.
         ema: Its average.
+        profiles: Averages of other lengths.
         optimizer: Its optimizer, without wrappers.
         scaler: Loss scaling of fp16, else None.
         samples: Samples seen, over all processes.
@@ -36,6 +38,7 @@ class RunState:
 
     model: nn.Module
     ema: Ema
+    profiles: EmaProfiles
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler | None = None
     samples: int = 0
@@ -53,8 +56,10 @@ class RunState:
             recipe: The effective recipe, plain JSON types.
         """
         tensors = {"model": dict(self.model.state_dict()), "ema": dict(self.ema.shadow), "optimizer": optimizer_tensors(self.optimizer)}
+        tensors |= self.profiles.tensors()
         meta = {
             "ema_steps": self.ema.steps,
+            "profiles": self.profiles.meta(),
             "seconds": self.seconds,
             "best": None if self.best == -math.inf else self.best,
             "evaluated": self.evaluated,
@@ -87,6 +92,7 @@ class RunState:
         meta = snapshot.meta
         self.model.load_state_dict(snapshot.tensors["model"])
         self.ema.load(snapshot.tensors["ema"], meta["ema_steps"])
+        self.profiles.load(snapshot)
         restore_optimizer(self.optimizer, snapshot.tensors["optimizer"])
         if self.scaler is not None and meta.get("scaler") is not None:
             self.scaler.load_state_dict(meta["scaler"])
