@@ -17,7 +17,7 @@ class DistillationWeights(BaseModel):
     teacher: float = Field(1.0, ge=0)
     """On the distance between the student's picture and the teacher's from the same start state."""
     inverse: float = Field(0.1, ge=0)
-    """On the distance between the noise that the student reads out of the teacher's picture at t = 0 and the noise that it was made from."""
+    """On the distance between the noise that the student reads out of the teacher's picture at t = 0 and the noise it was made from."""
     truth: float = Field(0.0, ge=0)
     """On the distance between the true picture and the student's from the noise that it reads out of the true picture."""
     texture: float = Field(0.0, ge=0)
@@ -37,6 +37,9 @@ class DistillationConfig(BaseModel):
     """Digest of the teacher's weights. It is filled in when the run begins; another teacher is refused from then on."""
     steps: int = Field(10, ge=2, le=1000)
     """Evaluations of the teacher's deterministic solve."""
+    bank: int = Field(0, ge=0)
+    """Distinct samples: after so many, data and noise come again and the teacher's pictures out of memory; 0 never repeats. The teacher's
+    solve is most of the cost of a sample, and a student of this size learns no noise by heart."""
     loss: Literal["l1", "l2"] = "l2"
     weights: DistillationWeights = DistillationWeights()  # type: ignore[call-arg]
     of: SuperResolutionConfig

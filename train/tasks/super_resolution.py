@@ -27,9 +27,13 @@ from ...gen.models.eanet import EANet
 from ...gen.schedulers.mean_reverting import MeanRevertingScheduler
 from ...gen.schedulers.training import noise_l1_loss, optimal_state_loss, velocity_target
 from ..order import Stream, sample_noise, sample_rng, sample_uniform
-from ..task import Batch
+from ..task import Batch, Probe
 from .super_resolution_config import SuperResolutionConfig
 from .super_resolution_evaluation import HeldOutScore
+from .super_resolution_steps import deterministic, predict_clean, read_noise, solve
+from .super_resolution_teacher import read_teacher
+from .super_resolution_views import HeldOutViews, Rgb
+from .teacher import Teacher
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -40,22 +44,24 @@ T = TypeVar("T")
 class SuperResolutionTask:
     """One super-resolution system: network, diffusion, pairs and scores."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, config: SuperResolutionConfig | None = None) -> None:
         """Read the pictures.
 
         Args:
-            recipe: The run's recipe; its ``task`` part describes this.
+            recipe: The run's recipe.
+            config: What describes this system; the recipe's ``task`` part if left out.
 
         Raises:
             InputError: If the data do not fit the recipe, or a held-out place is also trained on.
         """
         self.recipe: Recipe = recipe
-        self.config: SuperResolutionConfig = recipe.task
+        self.config: SuperResolutionConfig = _own_part(recipe) if config is None else config
         self.scheduler = configured(MeanRevertingScheduler, self.config.scheduler, "task.scheduler")
         self.data = PairDataset(self.config.sources, recipe.data, self.config.crop, build_degradation(self.config.degradation))
         if self.data.bands != len(self.config.bands):
             raise InputError(f"the sources give {self.data.bands} bands, but task.bands names {len(self.config.bands)}; make them agree")
         self.held_out = HeldOutScore(self.config, recipe.data, self.data.pictures)
+        self._views = HeldOutViews(self.held_out, self.config, self.scheduler)
 
     def build(self, initialise: Path | None) -> nn.Module:
         """A fresh network, or the one stored in a model folder (its ``model`` part)."""
@@ -96,11 +102,51 @@ class SuperResolutionTask:
         """Held-out figures of the bicubic, the one-step mean and the samples."""
         return self.held_out(model, self.scheduler)
 
-    def export(self, model: nn.Module, folder: Path, card: dict[str, Any]) -> None:
-        """Write the model as a pipeline folder with its card."""
+    def export(self, model: nn.Module, folder: Path, card: dict[str, Any], steps: int | None = None) -> None:
+        """Write the model as a pipeline folder with its card; `steps` is the number of evaluations that it is made for, if it says one."""
         from .super_resolution_export import export_model
 
-        export_model(model, self.scheduler, self.recipe, folder, card, self.data.names, self.held_out.names)
+        export_model(model, self.scheduler, self.recipe, self.config, folder, card, self.data.names, self.held_out.names, steps)
+
+    def show(self, model: nn.Module) -> dict[str, Rgb]:
+        """A grid of held-out pictures."""
+        return self._views.show(model)
+
+    @property
+    def probes(self) -> dict[str, Probe]:
+        """Whether a sample, seen by the sensor, is the input."""
+        return {"sensor": self._views.sensor}
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the noise at the start, in the diffusion's unit."""
+        return self.scheduler.spread
+
+    def teacher(self, name: str, starts: bool) -> Teacher:
+        """Read a trained model of this very system; `starts` says whether its weights must fit this task's network too."""
+        return read_teacher(name, self.config, self.scheduler, with_network=starts)
+
+    def truth(self, batch: Batch) -> Tensor:
+        """The true pictures in the diffusion's unit, ``[B, C, H, W]``."""
+        return self.config.frame(batch.tensors["low"], self.scheduler).enter(batch.tensors["high"])
+
+    def solve(self, model: nn.Module, batch: Batch, steps: int) -> Tensor:
+        """What `steps` evaluations of the deterministic sampler make of the batch's noise, ``[B, C, H, W]`` in the diffusion's unit."""
+        frame = self.config.frame(batch.tensors["low"], self.scheduler)
+        return solve(model, deterministic(self.scheduler), frame, batch.tensors["noise"], steps)
+
+    def one_step(self, model: nn.Module, batch: Batch) -> Tensor:
+        """What one evaluation makes of it."""
+        frame = self.config.frame(batch.tensors["low"], self.scheduler)
+        return predict_clean(model, self.scheduler, frame, batch.tensors["noise"])
+
+    def invert(self, model: nn.Module, clean: Tensor, batch: Batch) -> Tensor:
+        """The noise that the model reads out of pictures in the diffusion's unit, in one evaluation at t = 0."""
+        return read_noise(model, self.scheduler, self.config.frame(batch.tensors["low"], self.scheduler), clean)
+
+    def compare(self, student: nn.Module, teacher: Teacher, steps: int) -> dict[str, float]:
+        """Held-out figures of a one-step student beside its teacher's."""
+        return self.held_out.compare(student, teacher, self.scheduler, steps)
 
     def _times(self, uniform: Tensor) -> Tensor:
         """Whole steps 1..T, with the extra share at T."""
@@ -115,6 +161,12 @@ class SuperResolutionTask:
         clean = (residual / self.scheduler.spread).square()
         both = {"mean_error": error, "bicubic_error": clean}
         return {name: (value.mean((1, 2, 3)) * last).sum() / count for name, value in both.items()}
+
+
+def _own_part(recipe: Recipe) -> SuperResolutionConfig:
+    if not isinstance(recipe.task, SuperResolutionConfig):
+        raise TypeError(f"the recipe {recipe.name} describes {recipe.task.kind}, not super-resolution")
+    return recipe.task
 
 
 def configured(make: Callable[..., T], settings: Mapping[str, Any], where: str) -> T:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...gen.data.frames import Frame
 from ...gen.data.resample import upsample
 from ...gen.data.sensor_model import SensorModel
 from ...gen.data.sources import Array, Picture
@@ -19,6 +18,8 @@ from ...metrics.fidelity import psnr
 from ...metrics.spectrum import band_power_ratio
 from ..order import Stream, sample_noise
 from .super_resolution_config import SuperResolutionConfig
+from .super_resolution_steps import deterministic, one_step, sample
+from .teacher import Teacher
 
 
 class HeldOutScore:
@@ -51,6 +52,7 @@ class HeldOutScore:
                     f"the held-out picture {picture.name} is also trained on, as {other.name}; "
                     "exclude it from the sources or choose windows apart"
                 )
+        self._taught: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.high = [torch.from_numpy(_centre(picture, config.held_out.crop, config.scale)) for picture in pictures]
 
     def __call__(self, model: nn.Module, scheduler: MeanRevertingScheduler) -> dict[str, float]:
@@ -81,40 +83,46 @@ class HeldOutScore:
             "one_step": self._consistent(one_step(model, scheduler, frame, noise), low),
             "sample": self._consistent(drawn, low),
         }
-        fidelity = {f"psnr_{name}": float(psnr(picture, truth, data_range=1.0)) for name, picture in pictures.items()}
-        power = {f"power_{name}": float(band_power_ratio(picture, truth)) for name, picture in pictures.items()}
-        return {**fidelity, **power}
+        return _figures(pictures, truth)
+
+    def compare(self, student: nn.Module, teacher: Teacher, scheduler: MeanRevertingScheduler, steps: int) -> dict[str, float]:
+        """Mean figures of a one-step student and of its teacher, both from the same noise at the teacher's temperature.
+
+        Args:
+            student: An `EANet`, in evaluation mode.
+            teacher: What it learns from.
+            scheduler: The diffusion of both.
+            steps: Evaluations of the teacher's deterministic solve.
+
+        Returns:
+            Figures as of a call, of bicubic, the teacher's one-step mean (without noise), teacher and student; the PSNR of the student's
+            pictures against the teacher's; and ``score``, which is the latter: a student is the better the nearer it comes to its teacher.
+        """
+        rows = []
+        for number, high in enumerate(self.high):
+            truth = high[None].to(next(student.parameters()))
+            low = self.sensor.degrade(truth)
+            frame = self.config.frame(low, scheduler)
+            noise = sample_noise(0, [number], tuple(high.shape), Stream.EVALUATION).to(truth) * teacher.temperature
+            if (number, steps) not in self._taught:
+                solved = sample(teacher.model, deterministic(scheduler), frame, noise, steps)
+                mean = one_step(teacher.model, scheduler, frame, torch.zeros_like(noise))
+                self._taught[number, steps] = (self._consistent(mean, low), self._consistent(solved, low))
+            mean, solved = self._taught[number, steps]
+            drawn = self._consistent(one_step(student, scheduler, frame, noise), low)
+            pictures = {"bicubic": upsample(low, self.config.scale), "one_step_mean": mean, "teacher": solved, "student": drawn}
+            rows.append({**_figures(pictures, truth), "psnr_student_to_teacher": float(psnr(drawn, solved, data_range=1.0))})
+        figures = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
+        return {**figures, "score": figures["psnr_student_to_teacher"]} if figures else {}
 
     def _consistent(self, image: Tensor, low: Tensor) -> Tensor:
         return self.sensor.back_project(image, low)[0]
 
 
-def one_step(model: nn.Module, scheduler: MeanRevertingScheduler, frame: Frame, noise: Tensor) -> Tensor:
-    """Prediction of the clean picture from the start state in one evaluation.
-
-    Args:
-        model: An `EANet`.
-        scheduler: Its diffusion.
-        frame: The low-resolution pictures in the diffusion's unit.
-        noise: Standard normal, ``[B, C, H, W]``.
-
-    Returns:
-        ``[B, C, H, W]``, physical units.
-    """
-    state = scheduler.init_state(frame.mu, noise)
-    final = torch.full((len(noise),), float(scheduler.config.num_train_timesteps), device=noise.device)
-    output = model(state - frame.mu, final, frame.mu, frame.low)
-    return frame.leave(scheduler.predict_x0(output, final, state, frame.mu))
-
-
-def sample(model: nn.Module, scheduler: MeanRevertingScheduler, frame: Frame, noise: Tensor, steps: int) -> Tensor:
-    """One sample with the scheduler's deterministic sampler; arguments and result as in `one_step`, with ``steps`` evaluations."""
-    scheduler.set_timesteps(steps, noise.device)
-    state = scheduler.init_state(frame.mu, noise)
-    for time in scheduler.timesteps:
-        output = model(state - frame.mu, time.expand(len(noise)).to(torch.float32), frame.mu, frame.low)
-        state = scheduler.step(output, time, state, frame.mu).prev_sample
-    return frame.leave(state)
+def _figures(pictures: Mapping[str, Tensor], truth: Tensor) -> dict[str, float]:
+    fidelity = {f"psnr_{name}": float(psnr(picture, truth, data_range=1.0)) for name, picture in pictures.items()}
+    power = {f"power_{name}": float(band_power_ratio(picture, truth)) for name, picture in pictures.items()}
+    return {**fidelity, **power}
 
 
 def _centre(picture: Picture, crop: int, scale: int) -> Array:

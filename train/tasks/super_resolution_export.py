@@ -27,10 +27,12 @@ def export_model(
     model: nn.Module,
     scheduler: MeanRevertingScheduler,
     recipe: Recipe,
+    config: SuperResolutionConfig,
     folder: Path,
     card: Mapping[str, Any],
     trained: Sequence[str],
     held_out: Sequence[str],
+    steps: int | None = None,
 ) -> None:
     """Write the folder: weights in half precision, scheduler, card, and the effective recipe beside them.
 
@@ -38,10 +40,12 @@ def export_model(
         model: An `EANet` with the weights to publish; it is left as it is.
         scheduler: The diffusion that it was trained for.
         recipe: The run's recipe.
+        config: The part of it that describes the system.
         folder: Where to; an older model there is replaced.
         card: Licence, attribution and notes, and under ``training`` what the loop knows: samples, minutes, figures.
         trained: Names of the training pictures.
         held_out: Names of the held-out pictures.
+        steps: Evaluations that the model is made for, where a call gives no number; the pipeline's own if left out.
 
     Raises:
         TypeError: If the model is no `EANet`.
@@ -50,33 +54,40 @@ def export_model(
         raise TypeError(f"a {type(model).__name__} is no EANet")
     from ..recipe import dump_recipe
 
-    config: SuperResolutionConfig = recipe.task
     # A copy without the wrappers of mixed precision, so that saving cannot change the model being trained.
     copy = EANet.from_config(model.config)
     copy.load_state_dict(model.state_dict())
-    settings = {"bands": list(config.bands), "unit": config.unit, "scale": config.scale, "mtf": config.held_out.mtf}
+    settings: dict[str, Any] = {"bands": list(config.bands), "unit": config.unit, "scale": config.scale, "mtf": config.held_out.mtf}
     if config.held_out.temperature != 1.0:
         settings["temperature"] = config.held_out.temperature
     if config.contrast is not None:
         settings["contrast"] = config.contrast.model_dump()
+    if steps is not None:
+        settings["num_inference_steps"] = steps
     components = {"model": copy, "scheduler": scheduler}
     write_model_folder(
         folder,
         pipeline="SuperResolutionPipeline",
         components=components,
         settings=settings,
-        card=super_resolution_card(recipe, card, trained, held_out, sum(p.numel() for p in copy.parameters())),
+        card=super_resolution_card(recipe, config, card, trained, held_out, sum(p.numel() for p in copy.parameters())),
     )
     write_json(folder / "recipe.json", dump_recipe(recipe))
 
 
 def super_resolution_card(
-    recipe: Recipe, card: Mapping[str, Any], trained: Sequence[str], held_out: Sequence[str], parameters: int
+    recipe: Recipe,
+    config: SuperResolutionConfig,
+    card: Mapping[str, Any],
+    trained: Sequence[str],
+    held_out: Sequence[str],
+    parameters: int,
 ) -> dict[str, Any]:
     """What a model's card says: tables of plain values, without None.
 
     Args:
         recipe: The run's recipe.
+        config: The part of it that describes the system.
         card: As for `export_model`.
         trained: Names of the training pictures.
         held_out: Names of the held-out pictures.
@@ -85,12 +96,12 @@ def super_resolution_card(
     Returns:
         Tables ``data``, ``training`` and ``metrics`` beside the recipe's own entries.
     """
-    config = recipe.task
     rest = {key: value for key, value in card.items() if key != "training"}
     record = dict(card.get("training", {}))
     figures = dict(record.pop("figures", {}))
     batch = recipe.batch * recipe.accumulate
-    training = {"recipe": recipe.name, "loss": config.loss, "batch": batch, "crop": config.crop, "precision": recipe.precision, **record}
+    settings = {"recipe": recipe.name, "loss": config.loss, "batch": batch, "crop": config.crop, "precision": recipe.precision}
+    training = {**settings, **record}
     data = {"pictures": len(trained), "sources": sorted({_declared(source) for source in config.sources}), "held_out": list(held_out)}
     kept = {name: round(value, 4) for name, value in figures.items() if name != "score"}
     return {
