@@ -10,13 +10,15 @@ import difflib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..gen.errors import InputError
 from ..gen.models.lora import add_lora, base_digest, can_hold, has_lora, merged_state, plain_name, save_adapter
 from .recipe import Recipe
+from .sharded import is_sharded, whole_state
 from .task import Task
 
 
@@ -90,7 +92,7 @@ def matching(patterns: Sequence[str], names: Sequence[str], where: str, what: st
 
 def frozen_names(model: nn.Module) -> frozenset[str]:
     """Names of the parameters that are not trained."""
-    return frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
+    return frozenset(name for name, parameter in model.named_parameters(remove_duplicate=False) if not parameter.requires_grad)
 
 
 def frozen_digest(model: nn.Module) -> str:
@@ -99,26 +101,48 @@ def frozen_digest(model: nn.Module) -> str:
     return base_digest(frozen) if frozen else ""
 
 
-def export_plain(recipe: Recipe, task: Task, model: nn.Module, values: dict[str, Tensor], folder: Path, card: dict[str, object]) -> None:
+def check_base(stored: str, own: str, source: Path) -> None:
+    """Refuse what was trained beside other frozen parameters.
+
+    Args:
+        stored: Their digest in the checkpoint.
+        own: Their digest in the model as it was built.
+        source: The checkpoint, for the error.
+
+    Raises:
+        InputError: If the digests differ.
+    """
+    if stored != own:
+        raise InputError(
+            f"{source} was trained on another base: its frozen weights have the digest {stored[:12] or 'of none'}, those built here "
+            f"{own[:12] or 'of none'}; give the model that the run was begun with as 'initialise', or choose another 'output' or 'name'"
+        )
+
+
+def export_plain(recipe: Recipe, task: Task, model: nn.Module, folder: Path, card: dict[str, Any], main: bool = True) -> None:
     """Let the task write a model folder; LoRA is merged into the weights, and the adapter by itself is written beside them.
 
     Args:
         recipe: The run's recipe.
         task: Writes the folder.
-        model: The model as `build_model` made it.
-        values: Its weights: whole tensors by the names of its state dict.
+        model: The model as `build_model` made it, with the weights to publish; it is left as it is.
         folder: Where to.
         card: For the task.
+        main: Whether this process writes; all must call together where they have shares of the weights.
     """
-    if not has_lora(model):
+    if not has_lora(model) and not is_sharded(model):
         task.export(model, folder, card)
+        return
+    values = whole_state(model, main)
+    if not main:
         return
     state = torch.get_rng_state()
     plain = task.build(recipe.initialise)
     torch.set_rng_state(state)
     plain.load_state_dict(merged_state(model, values))
     task.export(plain.eval(), folder, card)
-    save_adapter(model, folder, values)
+    if has_lora(model):
+        save_adapter(model, folder, values)
 
 
 def _matches(name: str, pattern: str) -> bool:

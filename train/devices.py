@@ -10,20 +10,21 @@ from torch import nn
 
 from ..gen.errors import InputError
 from .recipe import Optimizer, Recipe
+from .sharded import refuse_unsupported
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
     """Accelerate's view of this process: its device, its rank, and the recipe's precision.
 
     Raises:
-        InputError: If the device cannot do the precision, or a tracker is not installed.
+        InputError: If the device cannot do the precision, a tracker is missing, or the launcher asks for what is not served.
     """
     missing = [name for name in recipe.trackers if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"the tracker {missing[0]} is missing; pip install 'earthgen[watch]', or leave it out of trackers")
     precision = _fastest() if recipe.precision == "auto" else recipe.precision
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             mixed_precision=precision,
             gradient_accumulation_steps=recipe.accumulate,
             log_with=list(recipe.trackers) or None,
@@ -31,6 +32,8 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         )
     except ValueError as error:
         raise InputError(f"precision={precision} cannot be had here ({error}); choose precision=no") from error
+    refuse_unsupported(accelerator, recipe)
+    return accelerator
 
 
 def apply_switches(model: nn.Module, recipe: Recipe) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 
 from ..gen.data.atomic import write_json
 from ..gen.errors import InputError
+from .adapters import build_model, export_plain, frozen_digest
 from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from .devices import apply_switches, compiled, make_accelerator, make_optimizer
 from .ema import Ema
@@ -28,6 +29,7 @@ from .journal import DISK_FULL
 from .lock import run_lock
 from .recipe import Recipe, dump_recipe
 from .run_state import RunState, changed_settings
+from .sharded import is_sharded, same_everywhere
 from .step import OptimizerStep
 from .task import Batch, Probed, Shows, Task
 from .watch import Watch
@@ -69,13 +71,13 @@ class Trainer:
             if every and not isinstance(task, kind):
                 raise InputError(f"{what} is {every}, but a {type(task).__name__} has nothing to show for it; set {what}=0")
         path, damaged = latest_checkpoint(self.folder / "checkpoints")
-        torch.manual_seed(recipe.seed)
-        model = task.build(None if path else recipe.initialise)
+        model = build_model(recipe, task, initialise=path is None)
         apply_switches(model, recipe)
+        frozen = frozen_digest(model)
         optimizer = make_optimizer(model, recipe.optimizer, self.accelerator.device)
         network, prepared = self.accelerator.prepare(model, optimizer)
         profiles = EmaProfiles(model, recipe.ema_profiles, self.folder / "profiles" if self.main else None, recipe.profile_every)
-        self.state = RunState(model, Ema(model, recipe.ema_half_life), profiles, prepared.optimizer, self.accelerator.scaler)
+        self.state = RunState(model, Ema(model, recipe.ema_half_life), profiles, prepared.optimizer, self.accelerator.scaler, frozen=frozen)
         self._take_step = OptimizerStep(recipe, task, self.accelerator, compiled(network, recipe), prepared, self.state)
         self._resume(path, damaged)
         self._began = time.perf_counter() - self.state.seconds
@@ -129,10 +131,11 @@ class Trainer:
         Returns:
             The checkpoint's folder, None where none was written.
         """
+        snapshot = self.state.snapshot(dump_recipe(self.recipe), self.main)
         if not self.main:
             return None
         try:
-            return save_checkpoint(self.folder / "checkpoints", self.state.snapshot(dump_recipe(self.recipe)), self.recipe.keep)
+            return save_checkpoint(self.folder / "checkpoints", snapshot, self.recipe.keep)
         except OSError as error:
             if last or error.errno not in DISK_FULL:
                 raise
@@ -142,9 +145,9 @@ class Trainer:
     def evaluate(self) -> dict[str, float]:
         """Score the averaged weights on the held-out data, log it, and export them if they are the best so far (by ``score``)."""
         state, figures = self.state, {}
-        if self.main:
+        if self._computes:
             with self._averaged() as model:
-                figures = self.task.evaluate(model)
+                figures = same_everywhere(self.task.evaluate(model), model)
                 if figures.get("score", -math.inf) > state.best:
                     state.best = figures["score"]
                     self.export(self.folder / "best", figures)
@@ -155,14 +158,14 @@ class Trainer:
 
     def show(self) -> None:
         """Keep the pictures that the averaged weights make (a task that `Shows`)."""
-        if self.main and isinstance(self.task, Shows):
+        if self._computes and isinstance(self.task, Shows):
             with self._averaged() as model:
                 self.watch.pictures(self.samples, self.task.show(model))
         self.accelerator.wait_for_everyone()
 
     def probe(self) -> None:
         """Log how well the averaged weights keep to their conditions (a task that is `Probed`)."""
-        if self.main and isinstance(self.task, Probed):
+        if self._computes and isinstance(self.task, Probed):
             with self._averaged() as model:
                 figures = {f"{name}/{key}": value for name, probe in self.task.probes.items() for key, value in probe(model).items()}
             self.watch.figures(self.samples, self.state.seconds, figures, "probes")
@@ -171,7 +174,7 @@ class Trainer:
     def export(self, folder: Path, figures: dict[str, float]) -> None:
         """Write the model as it now is (inside `Ema.applied`: the averaged weights), with its card."""
         record = {"samples": self.samples, "minutes": round(self.state.seconds / 60, 1), "seed": self.recipe.seed, "figures": figures}
-        self.task.export(self.state.model, folder, {**self.recipe.card, "training": record})
+        export_plain(self.recipe, self.task, self.state.model, folder, {**self.recipe.card, "training": record}, self.main)
 
     def _resume(self, path: Path | None, damaged: list[Path]) -> None:
         for folder in damaged:
@@ -232,7 +235,7 @@ class Trainer:
         if self.recipe.evaluate_every and state.evaluated != self.samples:
             self.evaluate()
         self.save(last=True)
-        if self.main and not target.exists():
+        if self._computes and same_everywhere(not target.exists(), state.model):
             with state.ema.applied(state.model):
                 self.export(target, state.figures)
         self.accelerator.wait_for_everyone()
@@ -243,6 +246,11 @@ class Trainer:
             return asked
         flag = torch.tensor([float(asked)], device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum") > 0)
+
+    @property
+    def _computes(self) -> bool:
+        """Whether this process takes part in what one does alone: the first does, and all where each has a share of the weights."""
+        return self.main or is_sharded(self.state.model)
 
     @contextmanager
     def _averaged(self) -> Iterator[nn.Module]:

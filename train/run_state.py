@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from ..gen.errors import InputError
+from .adapters import check_base, frozen_names
 from .checkpoint import Snapshot, optimizer_tensors, restore_optimizer
 from .ema import Ema
 from .ema_profiles import EmaProfiles
 from .journal import Averages
+from .sharded import gather, scatter
 
 
 @dataclass
@@ -34,6 +36,7 @@ class RunState:
         figures: What that evaluation gave.
         averages: Figures since the last line of the log.
         skipped: Samples that could not be read and were replaced.
+        frozen: Digest of the parameters that are not trained, empty where all are.
     """
 
     model: nn.Module
@@ -48,14 +51,16 @@ class RunState:
     figures: dict[str, float] = field(default_factory=dict)
     averages: Averages = field(default_factory=Averages)
     skipped: int = 0
+    frozen: str = ""
 
-    def snapshot(self, recipe: dict[str, Any]) -> Snapshot:
-        """Gather everything; the tensors are the live ones.
+    def snapshot(self, recipe: dict[str, Any], keep: bool = True) -> Snapshot:
+        """Gather everything but frozen parameters; the tensors are the live ones, or whole ones where processes have shares of them.
 
         Args:
             recipe: The effective recipe, plain JSON types.
+            keep: Whether this process wants the whole tensors; all must call together where they have shares.
         """
-        tensors = {"model": dict(self.model.state_dict()), "ema": dict(self.ema.shadow), "optimizer": optimizer_tensors(self.optimizer)}
+        tensors = {"model": self._trained(), "ema": dict(self.ema.shadow), "optimizer": optimizer_tensors(self.optimizer)}
         tensors |= self.profiles.tensors()
         meta = {
             "ema_steps": self.ema.steps,
@@ -68,8 +73,9 @@ class RunState:
             "skipped": self.skipped,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "recipe": recipe,
+            **({"frozen": self.frozen} if self.frozen else {}),
         }
-        return Snapshot(self.samples, tensors, meta)
+        return gather(Snapshot(self.samples, tensors, meta), keep)
 
     def restore(self, snapshot: Snapshot, source: Path) -> None:
         """Go back to a snapshot.
@@ -79,10 +85,10 @@ class RunState:
             source: Where it came from, for the error.
 
         Raises:
-            InputError: If it belongs to another model.
+            InputError: If it belongs to another model, or to other frozen parameters.
         """
         stored = {name: tuple(value.shape) for name, value in snapshot.tensors["model"].items()}
-        own = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
+        own = {name: tuple(value.shape) for name, value in self._trained().items()}
         if stored != own:
             example = next(name for name in sorted({*stored, *own}) if stored.get(name) != own.get(name))
             raise InputError(
@@ -90,7 +96,9 @@ class RunState:
                 f"{own.get(example, 'missing')} here; choose another 'output' or 'name'"
             )
         meta = snapshot.meta
-        self.model.load_state_dict(snapshot.tensors["model"])
+        check_base(meta.get("frozen", ""), self.frozen, source)
+        snapshot = scatter(snapshot, self.model, self.optimizer)
+        self.model.load_state_dict(snapshot.tensors["model"], strict=not self.frozen)
         self.ema.load(snapshot.tensors["ema"], meta["ema_steps"])
         self.profiles.load(snapshot)
         restore_optimizer(self.optimizer, snapshot.tensors["optimizer"])
@@ -100,6 +108,11 @@ class RunState:
         self.best = -math.inf if meta["best"] is None else float(meta["best"])
         self.evaluated, self.averages = int(meta.get("evaluated", -1)), Averages(meta.get("averages"))
         self.skipped = int(meta.get("skipped", 0))
+
+    def _trained(self) -> dict[str, torch.Tensor]:
+        """The model's state without frozen parameters."""
+        frozen = frozen_names(self.model)
+        return {name: value for name, value in self.model.state_dict().items() if name not in frozen}
 
 
 def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from .order import step_seed
 from .recipe import Recipe
 from .run_state import RunState
 from .schedule import learning_rate
+from .sharded import whole
 from .task import Batch, Task
 
 
@@ -81,7 +82,7 @@ class OptimizerStep:
                 self.accelerator.backward(loss)
             names = ["loss", *figures]
             rows.append(torch.stack([loss.detach().float(), *(value.detach().float() for value in figures.values())]))
-        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.clip or math.inf)
+        norm = whole(self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.clip or math.inf))
         replaced = sum(len(batch.skipped) for batch in step)
         *averaged, skipped = self._checked(torch.stack(rows), norm, replaced, step)
         self.optimizer.step()
