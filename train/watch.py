@@ -83,7 +83,8 @@ class Watch:
                 Image.fromarray(pixels).save(partial, format="PNG")
         if self._tracking:
             for tracker in self.accelerator.trackers:
-                tracker.log_images({name: pixels[None] for name, pixels in pictures.items()}, step=samples)
+                order = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images({name: pixels[None] for name, pixels in pictures.items()}, step=samples, **order)
 
     def replaced(self, names: Iterable[str]) -> None:
         """Note samples that could not be read and were replaced; `report_replaced` writes them down."""

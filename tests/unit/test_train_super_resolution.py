@@ -35,6 +35,7 @@ def recipe(data: Path, **task: Any) -> Recipe:
     prediction = "epsilon" if loss == "noise_l1" else "v_prediction"
     source = {"kind": "array", "files": "x.npz", "key": "x", "bands": [0, 1]}
     config = {
+        "kind": "super_resolution",
         "bands": ["a", "b"],
         "scale": 2,
         "crop": 16,
