@@ -185,6 +185,8 @@ class Trainer:
         self.state.restore(snapshot, path)
         self.watch.journal.resume(self.samples)
         changed = [key for key in changed_settings(snapshot.meta["recipe"], dump_recipe(self.recipe)) if key.split(".")[0] not in _HARMLESS]
+        if "task.digest" in changed:
+            raise InputError(f"{path} was taught by another teacher than the recipe now names; name that one, or choose another 'output'")
         if changed:
             self._notice(f"the run goes on from {path} with other settings than it was begun with: {', '.join(changed)}")
 

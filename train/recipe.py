@@ -16,13 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..gen.errors import InputError
 from .adapter_config import Adapter
+from .recipe_files import read_tables
 from .tasks.distillation_config import DistillationConfig
+from .tasks.features_config import FeaturesConfig
 from .tasks.super_resolution_config import SuperResolutionConfig
 
 RECIPES = Path(__file__).parent / "recipes"
-_TAGS = {"super_resolution", "distillation", "raster", "array", "image", "world", "stream"}
+_TAGS = {"super_resolution", "distillation", "features", "index", "raster", "array", "image", "world", "stream"}
 _TAGS |= {"mtf_blur", "noise", "decimate", "quantise", "misregister"}
-TaskConfig = Annotated[SuperResolutionConfig | DistillationConfig, Field(discriminator="kind")]
+TaskConfig = Annotated[SuperResolutionConfig | DistillationConfig | FeaturesConfig, Field(discriminator="kind")]
 """What can be trained; `kind` tells which."""
 
 
@@ -108,10 +110,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         InputError: If the file is missing or no TOML, or a key or value is wrong; the sentence names it.
     """
     file = _find(path)
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not valid TOML: {error}") from error
+    table = read_tables(file, _find)
     for override in overrides:
         _apply(table, override)
     return check_recipe(table, str(file))
@@ -167,19 +166,7 @@ def _sentences(error: ValidationError, table: dict[str, Any]) -> Iterator[str]:
 
 def _is_tag(part: object) -> bool:
     # Discriminated unions put the tag of the chosen member into the place.
-    return part in {
-        "super_resolution",
-        "distillation",
-        "raster",
-        "array",
-        "image",
-        "world",
-        "mtf_blur",
-        "noise",
-        "decimate",
-        "quantise",
-        "misregister",
-    }
+    return part in _TAGS
 
 
 def _known_keys(model: type[BaseModel]) -> list[str]:
