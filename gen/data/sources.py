@@ -1,8 +1,9 @@
 """Where training pictures come from: declared in a recipe, read into memory as physical float32 arrays.
 
-Each source is a small model checked by pydantic, told apart by ``kind``. All paths are relative to the recipe's data folder. A picture
-has a name (``relative/path.tif``, with ``#3`` for a member of a stack; a window adds ``@r0:r1,c0:c1``), and `only` and `exclude` take shell
-patterns over those names without the window: that is how held-out places are kept out of training.
+Each source is a small model checked by pydantic, told apart by ``kind``; a ``stream`` alone is not read into memory (see `stream.py`). All
+paths are relative to the recipe's data folder. A picture has a name (``relative/path.tif``, with ``#3`` for a member of a stack; a window
+adds ``@r0:r1,c0:c1``), and `only` and `exclude` take shell patterns over those names without the window: that is how held-out places are
+kept out of training.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InputError
+from .collections.opening import Format, open_collection
+from .collections.record import Collection, Pixels, UnreadableRecord
+from .collections.selected import Selected
 
 Array = NDArray[np.float32]
 Window = tuple[int, int, int, int]
@@ -231,7 +235,62 @@ class WorldWindows(_Source):
         return "'world'"
 
 
-Source = Annotated[RasterFiles | ArrayFiles | ImageFiles | WorldWindows, Field(discriminator="kind")]
+class StreamFiles(_Source):
+    """A collection larger than memory: tar shards, parquet, a folder of pictures or of map tiles; read while training."""
+
+    kind: Literal["stream"] = "stream"
+    format: Format
+    files: str
+    """Pattern of the shards or parquet files; of an imagefolder or tiles, the folder."""
+    scale: float = 1.0 / 255.0
+    picture: str | None = None
+    """Member (``rgb.npy``) or column that is the picture, where there are several."""
+    bands: tuple[int, ...] | None = Field(None, min_length=1)
+    """Positions from 0; all bands if left out."""
+    channels_last: bool = False
+    nodata: float | None = None
+    cache: Path | None = None
+    """Folder in which the indexes of tar shards are kept."""
+
+    def open(self, root: Path) -> Collection:
+        """The records that `only` takes and `exclude` leaves.
+
+        Raises:
+            InputError: If there are none, or the collection is damaged.
+        """
+        settings = {"picture": self.picture, "channels_last": self.channels_last, "cache": self.cache}
+        collection = open_collection(self.format, root, self.files, **settings)  # type: ignore[arg-type]
+        if self.only != ("*",) or self.exclude:
+            collection = Selected(collection, self.only, self.exclude)
+        if not len(collection):
+            raise InputError(f"the training source {self.files} holds no picture under {root}; check 'only' and 'exclude'")
+        return collection
+
+    def physical(self, name: str, stored: Pixels) -> Picture:
+        """A stored picture ``[C, H, W]`` in physical units.
+
+        Raises:
+            UnreadableRecord: If it has not the bands, or its window lies outside.
+        """
+        if self.bands is not None and max(self.bands) >= stored.shape[0]:
+            raise UnreadableRecord(name, f"it has {stored.shape[0]} bands; bands {list(self.bands)} count from 0")
+        chosen = stored if self.bands is None else stored[list(self.bands)]
+        if self.nodata is not None:
+            chosen = np.where((chosen == self.nodata).all(0), np.float32(np.nan), chosen.astype(np.float32))
+        try:
+            return self._physical(name, chosen, 0.0)
+        except InputError as error:
+            raise UnreadableRecord(name, str(error)) from error
+
+    def pictures(self, root: Path) -> Iterator[Picture]:
+        """All pictures in turn, as held-out data needs them."""
+        collection = self.open(root)
+        for index in range(len(collection)):
+            record = collection.read(index)
+            yield self.physical(record.name, record.picture)
+
+
+Source = Annotated[RasterFiles | ArrayFiles | ImageFiles | WorldWindows | StreamFiles, Field(discriminator="kind")]
 
 
 def _block_mean(image: Array, size: int) -> Array:

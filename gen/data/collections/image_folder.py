@@ -31,11 +31,12 @@ class ImageFolder:
 
     group = 1
 
-    def __init__(self, root: str | Path, *, caption: str | None = None, channels_last: bool = False) -> None:
+    def __init__(self, root: str | Path, *, prefix: str = "", caption: str | None = None, channels_last: bool = False) -> None:
         """Look through the folder; the lines of its tables are checked, pictures are not opened.
 
         Args:
             root: The folder.
+            prefix: What names begin with, such as ``"photos/"``.
             caption: Key of the metadata that is the caption; ``caption`` or ``text`` if left out.
             channels_last: Whether numpy arrays of three axes are ``[H, W, C]``.
 
@@ -43,7 +44,7 @@ class ImageFolder:
             InputError: If the folder is missing or holds no picture, or a line of a table names no picture in its folder, or one twice.
         """
         self.root = existing_folder(root, "pictures")
-        self.caption, self.channels_last = caption, channels_last
+        self.prefix, self.caption, self.channels_last = prefix, caption, channels_last
         tables = sorted(self.root.rglob(_TABLE))
         names: list[str] = []
         lines: list[tuple[int, int, int]] = []  # table, offset, length
@@ -69,14 +70,14 @@ class ImageFolder:
         return len(self._names)
 
     def name(self, index: int) -> str:
-        """Path of a picture relative to the folder.
+        """Path of a picture relative to the folder, after the prefix.
 
         Raises:
             IndexError: If there is no such picture.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"there is no picture {index} among {len(self)}")
-        return self._names[index]
+        return f"{self.prefix}{self._names[index]}"
 
     def read(self, index: int) -> Record:
         """Read a picture and its line.
@@ -88,7 +89,7 @@ class ImageFolder:
         """
         name = self.name(index)
         metadata, base = self._metadata(index, name)
-        picture, extras = self._picture(self.root / name, name)
+        picture, extras = self._picture(self.root / self._names[index], name)
         for key in [key for key in metadata if key.endswith("_file_name")]:
             value = metadata.pop(key)
             target = None if value is None else _inside(base, str(value), self.root)
@@ -100,7 +101,7 @@ class ImageFolder:
 
     def _metadata(self, index: int, name: str) -> tuple[dict[str, Json], Path]:
         if not len(self._lines):
-            parent = Path(name).parent.name
+            parent = Path(self._names[index]).parent.name
             return ({"label": parent} if parent else {}), self.root
         table, offset, length = self._lines[index].tolist()
         metadata = parse_json(self._files.read(self._tables[table], offset, length), name)

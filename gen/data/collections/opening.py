@@ -31,6 +31,9 @@ def open_collection(
         channels_last: Whether numpy arrays of three axes are ``[H, W, C]``.
         cache: Folder to keep indexes of tar shards in.
 
+    Returns:
+        The collection; its records' names are relative to `root`.
+
     Raises:
         InputError: If it is missing, empty or damaged.
     """
@@ -42,10 +45,11 @@ def open_collection(
         from .parquet import Parquet
 
         return Parquet.from_pattern(root, files, picture=picture, caption=caption, channels_last=channels_last)
+    prefix = "" if files in ("", ".") else f"{files.strip('/')}/"
     if layout == "imagefolder":
         from .image_folder import ImageFolder
 
-        return ImageFolder(root / files, caption=caption, channels_last=channels_last)
+        return ImageFolder(root / files, prefix=prefix, caption=caption, channels_last=channels_last)
     from .tile_folder import TileFolder
 
-    return TileFolder(root / files)
+    return TileFolder(root / files, prefix=prefix)

@@ -67,17 +67,18 @@ class TileFolder:
 
     group = 1
 
-    def __init__(self, root: str | Path, extras: Mapping[str, str | Path] | None = None) -> None:
+    def __init__(self, root: str | Path, extras: Mapping[str, str | Path] | None = None, *, prefix: str = "") -> None:
         """List the folder; sorted by zoom, column and row.
 
         Args:
             root: Folder of ``z_x_y.png`` files (or .jpg, .jpeg, .webp, .tif), also with a word before: ``osm_tile_z_x_y.jpeg``.
             extras: Further folders by the name that their pictures get.
+            prefix: What names begin with, such as ``"tiles/"``.
 
         Raises:
             InputError: If a folder is missing, there is no tile, one occurs twice, or its number does not exist at its zoom.
         """
-        self.root = existing_folder(root, "map tiles")
+        self.root, self.prefix = existing_folder(root, "map tiles"), prefix
         rows = sorted(_tiles(self.root))
         if not rows:
             raise InputError(f"the folder {self.root} holds no tile named z_x_y.png; check the path")
@@ -97,14 +98,14 @@ class TileFolder:
         return len(self._names)
 
     def name(self, index: int) -> str:
-        """File name of a tile.
+        """File name of a tile, after the prefix.
 
         Raises:
             IndexError: If there is no such tile.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"there is no tile {index} among {len(self)}")
-        return self._names[index]
+        return f"{self.prefix}{self._names[index]}"
 
     def read(self, index: int) -> Record:
         """Read a tile and what lies beside it.
@@ -115,7 +116,7 @@ class TileFolder:
         """
         name = self.name(index)
         zoom, x, y = self._tiles[index].tolist()
-        picture, extras = read_picture(self.root / name, name)
+        picture, extras = read_picture(self.root / self._names[index], name)
         for key, tiles in self._extras.items():
             path = tiles.get((zoom, x, y))
             if path is None:
