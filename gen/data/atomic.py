@@ -18,11 +18,12 @@ from ..errors import InputError
 
 
 @contextmanager
-def atomic_path(target: str | Path) -> Iterator[Path]:
+def atomic_path(target: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary sibling of `target` to write to; rename it onto `target` when the block ends well, remove it when it does not.
 
     Args:
         target: The file to make or replace; its folder must exist.
+        durable: Whether to wait until the disk has it. Without, a power cut may leave an empty or torn file, never a half-written one else.
 
     Yields:
         A path that does not exist yet, in the same folder and with the same suffix.
@@ -36,7 +37,8 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     partial = target.with_name(f".{target.stem[:100]}.{os.getpid()}.{secrets.token_hex(4)}.part{target.suffix}")
     try:
         yield partial
-        _sync(partial)
+        if durable:
+            _sync(partial)
         os.replace(partial, target)
     except BaseException:
         with suppress(OSError):
@@ -44,7 +46,8 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         raise
     # Some file systems cannot sync a folder; the rename itself is done by now.
     with suppress(OSError):
-        _sync(target.parent)
+        if durable:
+            _sync(target.parent)
 
 
 def write_text(path: str | Path, text: str) -> None:
