@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
 from ..gen.errors import InputError
-from .checkpoint import latest_checkpoint, load_checkpoint
+from .adapters import build_model, check_base, export_plain, frozen_digest
+from .checkpoint import Snapshot, checkpoints, latest_checkpoint, load_checkpoint
 from .ema import load_floating
+from .ema_reconstruction import Reconstruction, is_width, reconstruct
 from .loop import Progress, Trainer, train
 from .recipe import Recipe, check_recipe, load_recipe
 from .task import Task
@@ -125,37 +128,63 @@ def build_task(recipe: Recipe) -> Task:
     return make(recipe)
 
 
-def export_run(run: Path, folder: Path, trained: bool = False) -> int:
-    """Write the model of a run's newest whole checkpoint, at whatever point the run stands.
+def export_run(run: Path, folder: Path, trained: bool = False, length: float | None = None) -> int:
+    """Write the model of a run's newest whole checkpoint, at whatever point the run stands, or another average of its weights.
 
     Args:
         run: The run's folder, with ``recipe.json`` and ``checkpoints``.
         folder: Model folder to write.
         trained: Take the weights as trained instead of their average.
+        length: Take an average of this length, a relative width or a decay per optimizer step, as `reconstruct` makes it at the newest
+            snapshot of a run with ``ema_profiles``; any run has the decay of its own average. Left out: the run's own average.
 
     Returns:
         Samples that the weights have seen.
 
     Raises:
-        InputError: If there is no run or no whole checkpoint in the folder, or its recipe is not readable.
+        InputError: If there is no run or no whole checkpoint in the folder, its recipe is not readable, the average cannot be made, or both
+            `trained` and `length` are given.
     """
+    if trained and length is not None:
+        raise InputError("--trained takes no average and --ema says which one to take; give one of them")
     path, _ = latest_checkpoint(run / "checkpoints")
     if path is None:
         raise InputError(f"{run} has no whole checkpoint; give the folder of a run, for example runs/ediffsr-x4-small")
     snapshot = load_checkpoint(path)
     recipe = check_recipe(snapshot.meta["recipe"], str(path / "state.json"))
+    made = None if length is None else _other_average(run, length, snapshot, recipe)
     task = build_task(recipe)
-    model = task.build(None)
-    load_floating(model, snapshot.tensors["model" if trained else "ema"])
-    figures = snapshot.meta["figures"] if snapshot.meta.get("evaluated") == snapshot.samples and not trained else {}
-    record = {
-        "samples": snapshot.samples,
-        "minutes": round(float(snapshot.meta["seconds"]) / 60, 1),
-        "seed": recipe.seed,
-        "figures": figures,
-    }
-    task.export(model.eval(), folder, {**recipe.card, "training": record})
-    return snapshot.samples
+    model = build_model(recipe, task, initialise=False)
+    check_base(snapshot.meta.get("frozen", ""), frozen_digest(model), path)
+    load_floating(model, snapshot.tensors["model"])
+    if not trained:
+        load_floating(model, snapshot.tensors["ema"] if made is None else made.weights)
+    samples = snapshot.samples if made is None else made.samples
+    record: dict[str, Any] = {"samples": samples, "seed": recipe.seed, "figures": {}}
+    if samples == snapshot.samples:
+        record["minutes"] = round(float(snapshot.meta["seconds"]) / 60, 1)
+    if not trained and made is None:
+        record["average"] = f"exponential, half-life {recipe.ema_half_life:g} samples" if recipe.ema_half_life else "none"
+        record["figures"] = snapshot.meta["figures"] if snapshot.meta.get("evaluated") == samples else {}
+    elif made is not None:
+        record |= made.record()
+    export_plain(recipe, task, model.eval(), folder, {**recipe.card, "training": record})
+    return samples
+
+
+def _other_average(run: Path, length: float, snapshot: Snapshot, recipe: Recipe) -> Reconstruction | None:
+    """The average of a length; None where it is the run's own, which the checkpoint has."""
+    steps, per_process = max(1, snapshot.meta["ema_steps"]), recipe.batch * recipe.accumulate
+    per_step = per_process * max(1, round(snapshot.samples / steps / per_process))
+    own = 0.5 ** (per_step / recipe.ema_half_life) if recipe.ema_half_life else 0.0
+    if not is_width(length) and abs(length - own) <= 1e-9:
+        return None
+    if not checkpoints(run / "profiles"):
+        raise InputError(
+            f"{run} was trained without ema_profiles, so its only average is its own, of decay {own:.10g} per step; leave --ema out, or "
+            "train with ema_profiles = [0.05, 0.10] to choose the length afterwards"
+        )
+    return reconstruct(run / "profiles", length)
 
 
 @contextmanager
