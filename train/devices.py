@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from ..gen.errors import InputError
+from ..gen.models.attention import use_attention
 from .recipe import Optimizer, Recipe
 from .sharded import refuse_unsupported
 
@@ -36,12 +37,18 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     return accelerator
 
 
-def apply_switches(model: nn.Module, recipe: Recipe) -> None:
+def apply_switches(model: nn.Module, recipe: Recipe, device: torch.device | None = None) -> None:
     """Turn on what the recipe wants of the model itself.
 
+    Args:
+        model: Changed in place.
+        recipe: With ``gradient_checkpointing`` and ``attention``.
+        device: Where the model will run; where it is if left out.
+
     Raises:
-        InputError: If the model has no gradient checkpointing and the recipe wants it.
+        InputError: If the model has no gradient checkpointing or no attention, or the kernels cannot be had.
     """
+    use_attention(model, recipe.attention, device)
     if not recipe.gradient_checkpointing:
         return
     enable = getattr(model, "enable_gradient_checkpointing", None)

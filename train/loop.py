@@ -72,7 +72,7 @@ class Trainer:
                 raise InputError(f"{what} is {every}, but a {type(task).__name__} has nothing to show for it; set {what}=0")
         path, damaged = latest_checkpoint(self.folder / "checkpoints")
         model = build_model(recipe, task, initialise=path is None)
-        apply_switches(model, recipe)
+        apply_switches(model, recipe, self.accelerator.device)
         frozen = frozen_digest(model)
         optimizer = make_optimizer(model, recipe.optimizer, self.accelerator.device)
         network, prepared = self.accelerator.prepare(model, optimizer)
