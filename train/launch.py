@@ -29,6 +29,8 @@ from .task import Task
 _TASKS = {
     "super_resolution": (".tasks.super_resolution", "SuperResolutionTask"),
     "distillation": (".tasks.distillation", "DistillationTask"),
+    "autoencoder": (".tasks.autoencoder", "AutoencoderTask"),
+    "features": (".tasks.features", "FeatureTask"),
 }
 
 

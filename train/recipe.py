@@ -17,14 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..gen.errors import InputError
 from .adapter_config import Adapter
 from .recipe_files import read_tables
+from .tasks.autoencoder_config import AutoencoderConfig
 from .tasks.distillation_config import DistillationConfig
 from .tasks.features_config import FeaturesConfig
 from .tasks.super_resolution_config import SuperResolutionConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 _TAGS = {"super_resolution", "distillation", "features", "index", "raster", "array", "image", "world", "stream"}
+_TAGS |= {"autoencoder", "images", "bands"}
 _TAGS |= {"mtf_blur", "noise", "decimate", "quantise", "misregister"}
-TaskConfig = Annotated[SuperResolutionConfig | DistillationConfig | FeaturesConfig, Field(discriminator="kind")]
+TaskConfig = Annotated[SuperResolutionConfig | DistillationConfig | FeaturesConfig | AutoencoderConfig, Field(discriminator="kind")]
 """What can be trained; `kind` tells which."""
 
 

@@ -1,0 +1,106 @@
+"""The latent space of small generators: a KL autoencoder (Rombach et al. 2022) for any number of bands.
+
+It is a stock diffusers `AutoencoderKL`, which takes 3 to 13 bands as they are; what is ours is a size that one CPU core trains in half an
+hour, and the measured scale of its latents in its config. Pictures enter as ``2 x - 1`` with x in [0, 1].
+
+Letters: B batch, C bands, H W rows and columns, Z latent channels, F factor (2 to the number of levels less one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+
+def build_autoencoder(bands: int = 3, **settings: Any) -> AutoencoderKL:
+    """An `AutoencoderKL` whose blocks follow from its widths.
+
+    Args:
+        bands: C, at least 1.
+        settings: Its other arguments; ``block_out_channels`` gives one width per level, the first at full resolution.
+
+    Returns:
+        The network, with random weights.
+    """
+    widths = tuple(settings.pop("block_out_channels", (16, 32, 64)))
+    small = {"latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 8, "mid_block_add_attention": False}
+    return AutoencoderKL(
+        in_channels=bands,
+        out_channels=bands,
+        block_out_channels=widths,
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        **{"scaling_factor": 1.0, **small, **settings},
+    )
+
+
+def latent_factor(autoencoder: nn.Module) -> int:
+    """F: pixels per latent and axis."""
+    return int(2 ** (len(autoencoder.config["block_out_channels"]) - 1))  # type: ignore[index]
+
+
+def encode_mean(autoencoder: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Scaled latents of pictures, without noise.
+
+    Args:
+        autoencoder: The network.
+        pictures: ``[B, C, H, W]`` in [0, 1]; H and W multiples of F.
+
+    Returns:
+        ``[B, Z, H / F, W / F]``, of about unit standard deviation.
+    """
+    latents: Tensor = autoencoder.encode(pictures * 2 - 1).latent_dist.mode()
+    return latents * float(autoencoder.config["scaling_factor"])
+
+
+def decode(autoencoder: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Pictures of scaled latents: the inverse of `encode_mean`, ``[B, C, H, W]``, cut to [0, 1]."""
+    pictures: Tensor = autoencoder.decode(latents / float(autoencoder.config["scaling_factor"])).sample
+    return ((pictures + 1) / 2).clamp(0, 1)
+
+
+@torch.no_grad()
+def measured_scale(autoencoder: AutoencoderKL, batches: Iterable[Tensor]) -> float:
+    """The factor that brings latents to unit root mean square.
+
+    Args:
+        autoencoder: The network.
+        batches: Pictures ``[B, C, H, W]`` in [0, 1], at least one.
+
+    Raises:
+        ValueError: If there is no picture, or the latents are all zero.
+    """
+    total, count = 0.0, 0
+    for pictures in batches:
+        latents = autoencoder.encode(pictures * 2 - 1).latent_dist.mode()
+        total += float(latents.double().square().sum())
+        count += latents.numel()
+    if not total:
+        raise ValueError("the scale of latents needs pictures whose latents are not all zero")
+    return float((count / total) ** 0.5)
+
+
+class TrainedAutoencoder(nn.Module):
+    """What a training step runs: pictures to their reconstruction and the divergence of their latents, in one forward."""
+
+    def __init__(self, autoencoder: AutoencoderKL) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode, draw latents, decode.
+
+        Args:
+            pictures: ``[B, C, H, W]`` in [0, 1].
+            noise: Standard normal, ``[B, Z, H / F, W / F]``: the draw is the caller's.
+
+        Returns:
+            Reconstruction ``[B, C, H, W]`` (not cut), and the mean divergence from the standard normal per latent, ``[B]``.
+        """
+        posterior = self.autoencoder.encode(pictures * 2 - 1).latent_dist
+        decoded = self.autoencoder.decode(posterior.mean + posterior.std * noise).sample
+        return (decoded + 1) / 2, posterior.kl() / noise[0].numel()
