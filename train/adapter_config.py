@@ -22,7 +22,7 @@ class Adapter(BaseModel):
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the inputs of A that is dropped in training."""
     targets: list[str] = Field(min_length=1)
-    """Patterns (``*``, ``?``) of names of linear and convolution layers: whole (``blocks.0.to_q``) or from a dot on (``to_q``)."""
+    """Patterns (``*``, ``?``) of linear layers and plain convolutions: names, whole (``blocks.0.to_q``) or from a dot on (``to_q``)."""
 
     @property
     def factor(self) -> float:

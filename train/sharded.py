@@ -36,7 +36,8 @@ class _Share(Protocol):
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether this process holds only shares of the model's weights."""
-    return any(_is_share(parameter) for parameter in model.parameters())
+    # Not parameters(): those are whole for a while after a forward pass without gradients.
+    return any(_is_share(value) for value in model.state_dict().values())
 
 
 def whole(value: Tensor) -> Tensor:
@@ -102,8 +103,7 @@ def refuse_unsupported(accelerator: Accelerator, recipe: Recipe) -> None:
     """Stop a run at its start that would go wrong later, or be something else than what was asked for.
 
     Raises:
-        InputError: For FSDP on CPUs and its first version, DeepSpeed with what it does not keep, Megatron, and averages that are
-            stored by one process alone.
+        InputError: For FSDP on CPUs and its first version, DeepSpeed, Megatron, and averages that are stored by one process alone.
     """
     kind = accelerator.distributed_type
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" and kind != DistributedType.FSDP:
@@ -112,9 +112,12 @@ def refuse_unsupported(accelerator: Accelerator, recipe: Recipe) -> None:
         raise InputError(
             "the first version of FSDP flattens weights, which our checkpoints cannot hold; set fsdp_version: 2 as fsdp2.yaml has"
         )
-    if kind == DistributedType.MEGATRON_LM:
-        raise InputError("Megatron-LM is for language models; launch with ddp.yaml, fsdp2.yaml or a deepspeed file")
-    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and recipe.ema_profiles:
+    if kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise InputError(
+            f"{kind.value} takes its own optimizer steps and keeps its own weights, which our checks and checkpoints do not reach; "
+            "launch with ddp.yaml, or with fsdp2.yaml, which saves the same memory"
+        )
+    if kind == DistributedType.FSDP and recipe.ema_profiles:
         raise InputError("ema_profiles are stored by one process, which has only a share of the weights here; set ema_profiles=[]")
 
 

@@ -127,6 +127,7 @@ class EANet(ModelMixin, ConfigMixin):
         else:
             self.enhance = _enhance(variant, width, ContextPool(local, 1), group_blocks)
         block = EfficientActivationBlock if variant in ("rcab", "cpem_lr") else MultiScaleBlock
+        self._no_split_modules = [block.__name__]  # what is gathered at a time where the weights are cut up over processes
 
         def stage(channels: int, blocks: int, pixel: int) -> nn.ModuleList:
             return nn.ModuleList(block(channels, embedding, ContextPool(local, pixel)) for _ in range(blocks))
