@@ -69,12 +69,14 @@ class ModelFacts:
         bands: The bands that it takes and gives.
         scale: How many times sharper its output is.
         unit: Unit of the physical values that it knows.
+        steps: Evaluations per sample that it is made for.
     """
 
     name: str
     bands: tuple[str, ...]
     scale: int
     unit: str
+    steps: int = 20
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def model_facts(name: str) -> ModelFacts:
-    """Bands, scale and unit of a model.
+    """Bands, scale, unit and steps of a model.
 
     Raises:
         InputError: If there is no such model, or it is none for super-resolution.
@@ -152,7 +154,8 @@ def model_facts(name: str) -> ModelFacts:
         raise InputError("no model is chosen; choose one of the list, or type the path of a model folder")
     index = read_index(resolve_model(name.strip()), PIPELINE)
     try:
-        return ModelFacts(name.strip(), tuple(index["bands"]), int(index["scale"]), str(index["unit"]))
+        steps = int(index.get("num_inference_steps", 20))
+        return ModelFacts(name.strip(), tuple(index["bands"]), int(index["scale"]), str(index["unit"]), steps)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the model {name} does not say its {error}; write the folder again with `earthgen train` or `convert`") from error
 

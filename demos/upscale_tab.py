@@ -16,7 +16,7 @@ from .display import named_composites
 from .previews import open_scene
 from .sessions import Cancelled, Session
 from .upscale_job import MAX_SAMPLES, MAX_STEPS, Settings, model_names, run
-from .upscale_updates import OWN, described, emptied, finished, modelled, redrawn
+from .upscale_updates import OWN, described, emptied, finished, modelled, redrawn, usual_steps
 
 UPLOADS = [".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".zip"]
 QUIET: dict[str, Any] = {"show_progress": "hidden"}
@@ -149,7 +149,8 @@ def _wire_scene(ui: SimpleNamespace) -> None:
         return described(ui, session, model, fresh=False)
 
     def remodelled(session: Session, model: str) -> dict[Any, Any]:
-        return modelled(ui, session, model) if session.scene is not None else {ui.status: gr.skip()}
+        known = modelled(ui, session, model) if session.scene is not None else {ui.status: gr.skip()}
+        return {**known, **usual_steps(ui, model)}
 
     def timed(session: Session, model: str, steps: float, samples: float) -> str:
         try:
@@ -163,7 +164,7 @@ def _wire_scene(ui: SimpleNamespace) -> None:
     arrived.then(ui.painted, ui.looks, ui.shown, **QUIET).then(timed, costs, ui.time, **QUIET)
     understood = gr.on([ui.radiometry.input, ui.product.input], reopened, [ui.session, ui.radiometry, ui.product, ui.model], scene, **QUIET)
     understood.then(ui.painted, ui.looks, ui.shown, **QUIET)
-    known = ui.model.change(remodelled, [ui.session, ui.model], [ui.facts, ui.bands, ui.status], **QUIET)
+    known = ui.model.change(remodelled, [ui.session, ui.model], [ui.facts, ui.bands, ui.status, ui.steps], **QUIET)
     known.then(timed, costs, ui.time, **QUIET)
     gr.on([ui.steps.change, ui.samples.change], timed, costs, ui.time, trigger_mode="always_last", **QUIET)
 

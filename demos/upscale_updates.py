@@ -34,6 +34,14 @@ def modelled(ui: SimpleNamespace, session: Session, model: str) -> dict[Any, Any
     }
 
 
+def usual_steps(ui: SimpleNamespace, model: str) -> dict[Any, Any]:
+    """The slider at the number of steps that the model is made for; left as it is for a model that cannot be read."""
+    try:
+        return {ui.steps: model_facts(model).steps}
+    except InputError:
+        return {}
+
+
 def emptied(ui: SimpleNamespace, status: str) -> dict[Any, Any]:
     """The controls without a scene."""
     import gradio as gr

@@ -6,7 +6,7 @@ Beyond the published code: any bands in physical units, seeds, few-step samplers
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
-from torch import Tensor
 
 from ..gen.data.frames import LocalContrast
 from ..gen.data.sensor_model import SensorModel
@@ -29,13 +28,11 @@ from ..gen.zoo.names import resolve_model
 from .agreement import Limits
 from .noise_sources import noise_sources
 from .pictures import OutputType, Picture, check_output_type, read_pictures
+from .progress import Progress, StepCallback, after_steps
 from .super_resolution_parts import check_parts, load_network
-from .upscaling import Consistency, OnStep, Reduce, Upscaler, UpscaleSettings
+from .upscaling import Consistency, Reduce, Upscaler, UpscaleSettings
 
-Progress = Callable[[int, int], None]
-StepCallback = Callable[["SuperResolutionPipeline", int, Tensor, dict[str, Any]], dict[str, Any] | None]
-
-_SETTINGS = ("bands", "unit", "scale", "mtf", "contrast", "temperature")
+_SETTINGS = ("bands", "unit", "scale", "mtf", "contrast", "temperature", "num_inference_steps")
 
 
 @dataclass
@@ -72,6 +69,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         mtf: float = 0.3,
         contrast: dict[str, Any] | None = None,
         temperature: float = 1.0,
+        num_inference_steps: int = 20,
     ) -> None:
         """Put the parts together.
 
@@ -84,6 +82,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
             mtf: Modulation transfer of the sensor at the coarse grid's Nyquist frequency, for back-projection.
             contrast: ``window`` and ``floor`` of `LocalContrast`; None for a model that works in a constant unit.
             temperature: Factor on the noise where a call gives none; below 1, less texture is drawn and the error is smaller.
+            num_inference_steps: Network evaluations per sample where a call gives no number; 1 for a distilled model.
 
         Raises:
             InputError: If the parts do not fit together.
@@ -92,10 +91,11 @@ class SuperResolutionPipeline(DiffusionPipeline):
         self.register_modules(model=model, scheduler=scheduler)
         bands = list(bands or map(str, range(1, model.config["bands"] + 1)))
         self.register_to_config(bands=bands, unit=unit, scale=scale, mtf=mtf, contrast=contrast, temperature=temperature)
+        self.register_to_config(num_inference_steps=num_inference_steps)
         self.sensor = SensorModel(scale, mtf)
         self.contrast = None if contrast is None else LocalContrast(**contrast)
         self.folder: Path | None = None
-        check_parts(model, scheduler, bands, scale)
+        check_parts(model, scheduler, bands, scale, num_inference_steps)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -115,6 +115,10 @@ class SuperResolutionPipeline(DiffusionPipeline):
     def warmth(self, temperature: float | None) -> float:
         """The factor on the noise of a call: the given one, else the model's own."""
         return float(self.config["temperature"]) if temperature is None else temperature
+
+    def steps(self, number: int | None) -> int:
+        """The network evaluations per sample of a call: the given number, else the model's own."""
+        return int(self.config["num_inference_steps"]) if number is None else number
 
     @property
     def name(self) -> str:
@@ -136,7 +140,7 @@ class SuperResolutionPipeline(DiffusionPipeline):
         self,
         image: Picture,
         *,
-        num_inference_steps: int = 20,
+        num_inference_steps: int | None = None,
         seed: int | Sequence[int] = 0,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         samples: int = 1,
@@ -155,7 +159,8 @@ class SuperResolutionPipeline(DiffusionPipeline):
         Args:
             image: A path, a DataArray ``[time,] band, y, x``, or floats ``[C, H, W]`` or ``[B, C, H, W]`` (array or tensor) in the
                 model's unit; NaN where there is no data. H and W are free.
-            num_inference_steps: Network evaluations per sample. 1 gives the one-step mean.
+            num_inference_steps: Network evaluations per sample, the model's own number if left out: 20, or 1 for a distilled model. With 1
+                any other model gives its one-step mean.
             seed: One per picture; a single number s stands for s, s + 1, ... Picture i depends on its seed alone.
             generator: One torch generator per picture instead of seeds.
             samples: Members of the ensemble; 2 and more give `uncertainty`.
@@ -178,12 +183,13 @@ class SuperResolutionPipeline(DiffusionPipeline):
         check_output_type(output_type)
         if batch_size < 1:
             raise InputError(f"the batch size is {batch_size}; it is at least 1")
-        settings = UpscaleSettings(num_inference_steps, samples, consistency, self.warmth(temperature), reduce, sampler, limits)
+        steps = self.steps(num_inference_steps)
+        settings = UpscaleSettings(steps, samples, consistency, self.warmth(temperature), reduce, sampler, limits)
         upscaler = Upscaler(self.model, self.scheduler, self.sensor, settings, self.contrast)
         pictures = read_pictures(image, self.bands, self.unit)
         sources, seeds = noise_sources(len(pictures.pixels), seed, generator)
         starts = range(0, len(sources), batch_size)
-        report = _counter(self, len(starts) * samples * num_inference_steps, progress, callback_on_step_end)
+        report = after_steps(self, len(starts) * samples * steps, progress, callback_on_step_end)
         parts = [
             upscaler(pictures.pixels[at : at + batch_size].to(self.model.device), sources[at : at + batch_size], report) for at in starts
         ]
@@ -282,19 +288,3 @@ class SuperResolutionPipeline(DiffusionPipeline):
         write_model_folder(
             Path(save_directory), pipeline=type(self).__name__, components=components, settings=settings, card=card, half=half
         )
-
-
-def _counter(pipeline: SuperResolutionPipeline, total: int, progress: Progress | None, callback: StepCallback | None) -> OnStep | None:
-    """One function for the sampler to call after each step."""
-    if progress is None and callback is None:
-        return None
-    done = 0
-
-    def after(step: int, time: Tensor, values: dict[str, Any]) -> dict[str, Any] | None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
-        return callback(pipeline, step, time, values) if callback is not None else None
-
-    return after

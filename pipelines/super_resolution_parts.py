@@ -29,8 +29,10 @@ def load_network(folder: Path) -> EANet:
     return model
 
 
-def check_parts(model: EANet, scheduler: MeanRevertingScheduler, bands: list[str], scale: int) -> None:
+def check_parts(model: EANet, scheduler: MeanRevertingScheduler, bands: list[str], scale: int, steps: int) -> None:
     """Refuse a network, a scheduler and settings that do not fit together."""
+    if not isinstance(steps, int) or steps < 1:
+        raise InputError(f"the model's own number of steps is {steps!r}; it is a whole number of at least 1, such as 20")
     if len(bands) != model.config["bands"] or len(set(bands)) != len(bands):
         raise InputError(f"the model takes {model.config['bands']} bands, and the names are {', '.join(bands)}; name each band once")
     if model.config["variant"] == "cpem_lr" and model.config["scale"] != scale:

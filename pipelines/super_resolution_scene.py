@@ -14,9 +14,10 @@ from ..gen.data.tags import carried_tags
 from ..gen.data.tiles import remove_spool, stream
 from ..gen.errors import InputError
 from .agreement import storable
+from .progress import Progress
 from .scene_consistency import ConsistencyMeter
 from .scene_files import check_outputs, check_scene, layer_writer, open_bands
-from .super_resolution import Progress, SuperResolutionPipeline
+from .super_resolution import SuperResolutionPipeline
 from .super_resolution_step import SuperResolutionSceneStep
 from .upscaling import Consistency, Reduce, UpscaleSettings
 
@@ -57,7 +58,7 @@ def upscale_scene(
     *,
     bands: Sequence[str | int] | None = None,
     scale: int | None = None,
-    steps: int = 20,
+    steps: int | None = None,
     seed: int = 0,
     samples: int = 1,
     uncertainty: str | Path | None = None,
@@ -84,7 +85,7 @@ def upscale_scene(
         target: ``.tif``; ``.png`` or ``.jpg`` for pictures without georeference.
         bands: The source's bands by name or position; those of the model if left out.
         scale: Must be the model's; here so that a caller's expectation is checked.
-        steps: Network evaluations per sample.
+        steps: Network evaluations per sample; the model's own number if left out.
         seed: Of the scene's noise.
         samples: Members of the ensemble.
         uncertainty: Where the standard deviation over the ensemble goes; needs 2 samples or more.
@@ -110,7 +111,7 @@ def upscale_scene(
         InputError: If anything that was given is wrong, or the disk is full; nothing half-written is left under the outputs' names.
     """
     started = time.monotonic()
-    settings = UpscaleSettings(steps, samples, consistency, pipeline.warmth(temperature), reduce, sampler)
+    settings = UpscaleSettings(pipeline.steps(steps), samples, consistency, pipeline.warmth(temperature), reduce, sampler)
     outputs = check_outputs(Path(source), {"image": target, "uncertainty": uncertainty, "invented": invented}, samples)
     if scale is not None and scale != pipeline.scale:
         raise InputError(

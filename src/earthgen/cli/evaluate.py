@@ -21,7 +21,7 @@ def evaluate(
     bands: str = typer.Option("", help="Bands to read, by name or position and in the model's order; default: the model's own names."),
     metrics: str = typer.Option("", help="Comma-separated, such as psnr,ssim,lpips,sam,ergas,opensr. Default: the standard set."),
     on: str = typer.Option("all", help="Bands of PSNR, SSIM and power ratio: all, RGB, or Y."),
-    steps: int = typer.Option(20, min=1, help="Sampling steps of the samples."),
+    steps: int | None = typer.Option(None, min=1, help="Sampling steps of the samples. Default: the model's, 20, or 1 if distilled."),
     seed: int = typer.Option(0, help="Seed of the samples; image i gets seed + i."),
     samples: int = typer.Option(1, min=1, help="Above 1: also score the mean of so many samples."),
     border: int = typer.Option(-1, help="High-resolution pixels left out along each edge; default: the scale."),
@@ -60,7 +60,7 @@ def evaluate(
     )
     options = _options(pipeline, names, on, border, data_range, degradation, lpips)
     with progress_bar(f"Evaluating {pipeline.name}", "pairs") as progress:
-        report = _run(pipeline, folder, options, steps=steps, seed=seed, samples=samples, progress=progress)
+        report = _run(pipeline, folder, options, steps=pipeline.steps(steps), seed=seed, samples=samples, progress=progress)
     _show(report)
     if json_out is not None:
         report.write(json_out)
@@ -122,10 +122,10 @@ def _run(pipeline: SuperResolutionPipeline, pairs: Any, options: Options, *, ste
         "consistency": "ibp",
         "dtype": str(pipeline.dtype).removeprefix("torch."),
     }
+    how, mean = (f"{steps} {facts['sampler']} steps", ", one-step mean one evaluation; both") if steps > 1 else ("one evaluation", ";")
     note = (
-        f"{pipeline.name}, weights {facts['digest']}: sample is one draw of {steps} {facts['sampler']} steps "
-        f"at temperature {facts['temperature']:g}, seed {seed} + image number, "
-        "one-step mean one evaluation; both back-projected onto the low picture."
+        f"{pipeline.name}, weights {facts['digest']}: sample is one draw of {how} at temperature {facts['temperature']:g}, "
+        f"seed {seed} + image number{mean} back-projected onto the low picture."
     )
     return evaluate_pairs(
         _methods(pipeline, steps, seed, samples),
@@ -140,7 +140,8 @@ def _run(pipeline: SuperResolutionPipeline, pairs: Any, options: Options, *, ste
 
 def _methods(pipeline: SuperResolutionPipeline, steps: int, seed: int, samples: int) -> dict[str, Predict]:
     """The rows of the table by name; each counts its pictures, so that every one has a seed of its own."""
-    rows = {"one-step mean": (1, 1), "sample": (steps, 1)}
+    rows = {"one-step mean": (1, 1)} if steps > 1 else {}
+    rows["sample"] = (steps, 1)
     if samples > 1:
         rows[f"mean of {samples}"] = (steps, samples)
 

@@ -55,7 +55,9 @@ def info(
     offset: float | None = typer.Option(None, help="Added to stored numbers first; 0 or -1000 alone means Sentinel-2."),
     gsd: int | None = typer.Option(None, help="Of a product: take all bands at this pixel size in m."),
     scale: int = typer.Option(4, min=1, help="Upscaling that the cost is estimated for."),
-    steps: int = typer.Option(20, min=1, help="Sampling steps that the cost is estimated for."),
+    steps: int | None = typer.Option(
+        None, min=1, help="Sampling steps that the cost is estimated for. Default: those of the model given, else 20."
+    ),
     samples: int = typer.Option(1, min=1, help="Samples that the cost is estimated for."),
     seconds_per_megapixel: float = typer.Option(SECONDS_PER_MEGAPIXEL, min=0.0, help="One step's time for a megapixel of output."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON instead of a table."),
@@ -73,10 +75,11 @@ def info(
     facts = inspect_raster(source, wanted, sensor=sensor or None, gsd=gsd)
     asked = radiometry_from_options(radiometry or None, scale=gain, offset=offset)
     share = nodata_share(facts, wanted, asked, sensor or None, gsd)
-    speed, basis = _measured(model, scale) if model else (seconds_per_megapixel, "rule of thumb for zoo:ediffsr-x4-small, one core")
+    known = 20, seconds_per_megapixel, "rule of thumb for zoo:ediffsr-x4-small, one core"
+    usual, speed, basis = _measured(model, scale) if model else known
     if not model and seconds_per_megapixel != SECONDS_PER_MEGAPIXEL:
         basis = f"{seconds_per_megapixel:g} s per megapixel and step, as given"
-    cost = estimate(facts, scale, steps * samples, speed, basis)
+    cost = estimate(facts, scale, (steps or usual) * samples, speed, basis)
     described = describe(facts, asked, share, cost)
     if as_json:
         typer.echo(json.dumps(described, indent=2, ensure_ascii=False, default=str))
@@ -152,8 +155,8 @@ def describe(facts: RasterInfo, asked: Radiometry | None, share: float, cost: Co
     }
 
 
-def _measured(model: str, scale: int) -> tuple[float, str]:
-    """Seconds per output megapixel and network call of a model, and what was measured; takes a few seconds."""
+def _measured(model: str, scale: int) -> tuple[int, float, str]:
+    """A model's own number of steps, its seconds per output megapixel and network call, and what was measured; takes a few seconds."""
     from ..gen.errors import InputError
     from ..pipelines.pace import seconds_per_pixel
     from ..pipelines.super_resolution import SuperResolutionPipeline
@@ -162,9 +165,8 @@ def _measured(model: str, scale: int) -> tuple[float, str]:
     if pipeline.scale != scale:
         raise InputError(f"the model {model} upscales by {pipeline.scale}, not by {scale}; give --scale {pipeline.scale}")
     device = next(pipeline.model.parameters())
-    return seconds_per_pixel(
-        pipeline
-    ) * 1e6, f"{model}, measured just now on {device.device.type} in {str(device.dtype).removeprefix('torch.')}"
+    basis = f"{model}, measured just now on {device.device.type} in {str(device.dtype).removeprefix('torch.')}"
+    return pipeline.steps(None), seconds_per_pixel(pipeline) * 1e6, basis
 
 
 def _show(facts: RasterInfo, described: dict[str, Any]) -> None:

@@ -21,7 +21,9 @@ def upscale(
     download: bool = typer.Option(False, "--download", help="Allow fetching a model that is named by its hub id."),
     bands: str = typer.Option("", help="Bands by name or position, such as B04,B03,B02,B08 or 4,3,2,8. Default: the model's names."),
     scale: int | None = typer.Option(None, min=2, help="Stop unless the model upscales by this."),
-    steps: int = typer.Option(20, min=1, help="Network evaluations per sample; 1 gives the one-step mean."),
+    steps: int | None = typer.Option(
+        None, min=1, help="Network evaluations per sample. Default: the model's, 20, or 1 if distilled; with 1 others give their mean."
+    ),
     seed: int = typer.Option(0, help="The same seed gives the same picture, whatever the tiles."),
     samples: int = typer.Option(1, min=1, help="Members of the ensemble; OUT is their mean."),
     uncertainty: Path | None = typer.Option(None, help="Write the standard deviation over the ensemble to this file."),

@@ -53,7 +53,8 @@ def _facts(folder: Path) -> list[str]:
     card = read_card(folder)
     metrics, training = card.get("metrics", {}), card.get("training", {})
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
-    scores = [metrics.get(f"psnr_{row}") for row in ("bicubic", "one_step", "sample")]
+    one_step, sample = ("one_step_mean", "student") if "teacher" in card else ("one_step", "sample")
+    scores = [metrics.get(f"psnr_{row}") for row in ("bicubic", one_step, sample)]
     return [
         str(card.get("task", "")),
         f"{card['parameters'] / 1e6:.2f} M" if "parameters" in card else "",
