@@ -170,6 +170,8 @@ def _check_end(path: Path, end: int, size: int) -> None:
         rest = file.read(min(2**20, size))
     if not rest:
         raise InputError(f"the shard {path} is cut short: its end mark is missing; copy it again")
+    if rest[:_BLOCK].strip(b"\0"):
+        raise InputError(f"the shard {path} is damaged: there is no header at byte {end}; copy it again")
     if rest.strip(b"\0"):
         raise InputError(f"the shard {path} goes on after its end mark: it is several archives joined; give them as files of their own")
 
