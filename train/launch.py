@@ -30,6 +30,7 @@ _TASKS = {
     "super_resolution": (".tasks.super_resolution", "SuperResolutionTask"),
     "distillation": (".tasks.distillation", "DistillationTask"),
     "autoencoder": (".tasks.autoencoder", "AutoencoderTask"),
+    "generation": (".tasks.generation", "GenerationTask"),
     "features": (".tasks.features", "FeatureTask"),
 }
 

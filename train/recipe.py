@@ -20,13 +20,16 @@ from .recipe_files import read_tables
 from .tasks.autoencoder_config import AutoencoderConfig
 from .tasks.distillation_config import DistillationConfig
 from .tasks.features_config import FeaturesConfig
+from .tasks.generation_config import GenerationConfig
 from .tasks.super_resolution_config import SuperResolutionConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 _TAGS = {"super_resolution", "distillation", "features", "index", "raster", "array", "image", "world", "stream"}
-_TAGS |= {"autoencoder", "images", "bands"}
+_TAGS |= {"autoencoder", "generation", "images", "bands", "collection"}
 _TAGS |= {"mtf_blur", "noise", "decimate", "quantise", "misregister"}
-TaskConfig = Annotated[SuperResolutionConfig | DistillationConfig | FeaturesConfig | AutoencoderConfig, Field(discriminator="kind")]
+TaskConfig = Annotated[
+    SuperResolutionConfig | DistillationConfig | FeaturesConfig | AutoencoderConfig | GenerationConfig, Field(discriminator="kind")
+]
 """What can be trained; `kind` tells which."""
 
 

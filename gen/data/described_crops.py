@@ -1,7 +1,7 @@
 """Square crops of described pictures, drawn by source, then by place, then by picture: a place seen on many dates counts once.
 
-`CropSampler.item(rng)` draws in that order, then how many pixels to average (the ground sampling distance grows with it), the corner, one of
-the eight turns and flips, and a caption, all from the generator that it is given.
+`CropSampler.item(rng)` draws in that order, then how many pixels to average (the ground sampling distance grows with it), the corner, one
+of the eight turns and flips, and a caption, all from the generator that it is given.
 """
 
 from __future__ import annotations

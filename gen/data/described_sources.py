@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +124,7 @@ class DescribedImages(_Declared):
 
     kind: Literal["images"] = "images"
     mask: str = ""
-    """Path of a picture's mask, with ``{folder}`` and ``{stem}`` of the picture (after `unsuffixed` is taken off); missing ones are None."""
+    """Path of a picture's mask, with ``{folder}`` and ``{stem}`` of the picture (`unsuffixed` taken off); it may be missing."""
     unsuffixed: str = ""
     mask_class: str = ""
     """What the mask's values above 127 are, a name of `COVER`; the rest is unknown."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from .described import Described, cover_from_codes
 from .splits import world_place
+from .tensor_cache import TensorCache
 
+_NAMESPACE = "described windows of the procedural world, 1"
 _CLASSES = {
     "water": "water",
     "broadleaf trees": "trees",
@@ -48,6 +53,8 @@ class DescribedWorld(BaseModel):
     white: float = Field(0.275, gt=0)
     """Reflectance that is shown as 255."""
     view: str = "computer-made view"
+    cache: str = ""
+    """Folder to keep windows in from run to run, since each takes a second or two; empty for none. Clear it after a change of the world."""
 
     def pictures(self, root: Path) -> Iterator[Described]:
         """Make the windows.
@@ -58,30 +65,44 @@ class DescribedWorld(BaseModel):
         Yields:
             The pictures, each a pure function of the seed and its number.
         """
+        kept = TensorCache(self.cache, _NAMESPACE) if self.cache else None
+        for number in range(self.count):
+            settings = {**self.model_dump(include={"seed", "size", "reach", "white", "view"}), "number": number}
+            if kept is None:
+                yield _unpacked(self._window(number), settings)
+            else:
+                yield _unpacked(kept.get(kept.key("window", settings), partial(self._window, number)), settings)
+
+    def _window(self, number: int) -> dict[str, torch.Tensor]:
         from .world import World
 
-        world = World(self.seed)
-        for number in range(self.count):
-            rng = np.random.default_rng([self.seed, number])
-            row, col = (int(value) for value in rng.integers(-self.reach, self.reach, 2))
-            date = f"{int(rng.integers(2017, 2024))}-{int(rng.integers(1, 13)):02d}-{int(rng.integers(1, 29)):02d}"
-            yield self._picture(world.window(row, col, self.size, self.size, date=date, modalities=("truth",)), number)
-
-    def _picture(self, scene: Any, number: int) -> Described:
-        known = scene.metadata
+        rng = np.random.default_rng([self.seed, number])
+        row, col = (int(value) for value in rng.integers(-self.reach, self.reach, 2))
+        date = f"{int(rng.integers(2017, 2024))}-{int(rng.integers(1, 13)):02d}-{int(rng.integers(1, 29)):02d}"
+        scene = World(self.seed).window(row, col, self.size, self.size, date=date, modalities=("truth",))
         truth = scene.truth.sel(band=["B04", "B03", "B02"]).values
-        cover = scene.landcover
         shown = np.clip(truth / self.white * 255.0 + 0.5, 0, 255).astype(np.uint8)
-        caption = scene.caption
-        return Described(
-            name=f"world-{self.seed}#{number}",
-            pixels=shown,
-            place=world_place(self.seed, scene.window.row + self.size // 2, scene.window.col + self.size // 2),
-            gsd=2.5,
-            lat=float(known["latitude"]),
-            lon=float(known["longitude"]),
-            date=known["date"],
-            cloud_cover=0.0,
-            captions=(caption.replace("satellite view", self.view), caption.split(". ")[0].replace("A satellite view of ", "").rstrip(".")),
-            mask=cover_from_codes(cover.values[0].astype(np.uint8), cover.attrs["classes"], _CLASSES),
-        )
+        cover = scene.landcover
+        mask = cover_from_codes(cover.values[0].astype(np.uint8), cover.attrs["classes"], _CLASSES)
+        subject = scene.caption.split(". ")[0].replace("A satellite view of ", "").rstrip(".")
+        told = {
+            "place": world_place(self.seed, row + self.size // 2, col + self.size // 2),
+            "lat": float(scene.metadata["latitude"]),
+            "lon": float(scene.metadata["longitude"]),
+            "date": date,
+            "captions": [scene.caption.replace("satellite view", self.view), subject],
+        }
+        text = np.frombuffer(json.dumps(told).encode(), np.uint8)
+        return {name: torch.from_numpy(array.copy()) for name, array in (("pixels", shown), ("mask", mask), ("told", text))}
+
+
+def _unpacked(stored: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Described:
+    told = json.loads(stored["told"].numpy().tobytes())
+    return Described(
+        name=f"world-{settings['seed']}#{settings['number']}",
+        pixels=stored["pixels"].numpy(),
+        mask=stored["mask"].numpy(),
+        gsd=2.5,
+        cloud_cover=0.0,
+        **{**told, "captions": tuple(told["captions"])},
+    )

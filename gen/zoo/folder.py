@@ -5,6 +5,7 @@ A folder is written whole or not at all. Reading is strict: no pickles, no missi
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -43,7 +44,8 @@ def write_model_folder(
     Args:
         folder: Where to.
         pipeline: Class name of the pipeline, such as ``SuperResolutionPipeline``.
-        components: Networks (`ModelMixin`) and schedulers (`SchedulerMixin`) by name; none is changed.
+        components: Networks (`ModelMixin`), schedulers (`SchedulerMixin`), text encoders and tokenizers of transformers, by name; none
+            is changed.
         settings: The pipeline's other arguments, plain JSON types.
         card: What ``card.toml`` says; no file is written if it is empty.
         half: Whether weights are stored in half precision.
@@ -179,6 +181,9 @@ def _list(names: list[str]) -> str:
 
 def _write_component(folder: Path, component: Any, half: bool) -> None:
     folder.mkdir()
+    if not hasattr(component, "save_config"):
+        _write_transformer(folder, component, half)
+        return
     component.save_config(folder)
     config = folder / str(component.config_name)
     # Where the weights once came from is a path on somebody's machine.
@@ -196,6 +201,20 @@ def _write_component(folder: Path, component: Any, half: bool) -> None:
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     # safetensors writes for the owner alone; a model is as readable as the files beside it.
     (folder / WEIGHTS).chmod(config.stat().st_mode)
+
+
+def _write_transformer(folder: Path, component: Any, half: bool) -> None:
+    """A tokenizer or a text encoder of transformers, in its own layout."""
+    if not isinstance(component, nn.Module):
+        component.save_pretrained(folder)
+        return
+    kept = copy.deepcopy(component).to("cpu", torch.float16 if half else torch.float32)
+    strange = [key for key, value in kept.state_dict().items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
+    if strange:
+        raise InputError(f"the weight {strange[0]} is not finite or too large for half precision; train again, or store full precision")
+    kept.save_pretrained(folder)  # type: ignore[operator]
+    for path in folder.glob("*.safetensors"):
+        path.chmod((folder / "config.json").stat().st_mode)
 
 
 def _replace(folder: Path, partial: Path) -> None:

@@ -24,7 +24,7 @@ from ..order import Stream, sample_noise, sample_rng
 from ..task import Batch
 from .autoencoder_config import AutoencoderConfig
 from .autoencoder_data import crops_of
-from .autoencoder_loss import energy_distance, gradient_distance
+from .autoencoder_loss import colour_distance, energy_distance, gradient_distance
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -69,6 +69,7 @@ class AutoencoderTask:
         made, divergence = model(truth, batch.tensors["noise"])
         terms = {
             "l1": (made - truth).abs().mean((1, 2, 3)),
+            "colour": colour_distance(made, truth),
             "gradient": gradient_distance(made, truth),
             "spectrum": energy_distance(made, truth),
             "kl": divergence,

@@ -17,6 +17,8 @@ class AutoencoderWeights(BaseModel):
 
     l1: float = Field(1.0, ge=0)
     """On the mean absolute error."""
+    colour: float = Field(1.0, ge=0)
+    """On the mean absolute error of averages over 8 x 8 pixels: colours of whole fields, which single pixels teach slowly."""
     gradient: float = Field(1.0, ge=0)
     """On the mean absolute error of horizontal and vertical differences, at full and half resolution: edges."""
     spectrum: float = Field(0.05, ge=0)

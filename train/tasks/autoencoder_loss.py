@@ -9,6 +9,11 @@ from torch.nn import functional as F
 _FLOOR = 2e-5  # of local energy: about the quantisation of 8 bits
 
 
+def colour_distance(made: Tensor, truth: Tensor, cell: int = 8) -> Tensor:
+    """Mean absolute error of averages over cells of ``cell x cell`` pixels, per sample ``[B]``; both ``[B, C, H, W]``."""
+    return F.avg_pool2d(made - truth, min(cell, *made.shape[-2:])).abs().mean((1, 2, 3))
+
+
 def gradient_distance(made: Tensor, truth: Tensor) -> Tensor:
     """Mean absolute error of differences between neighbours, at full and half resolution.
 
