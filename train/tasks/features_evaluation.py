@@ -1,0 +1,113 @@
+"""What a feature network reads from places that it was not trained on, beside the best constant guess."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...gen.data.labelled import LabelledPicture
+from ...gen.data.splits import Split
+
+_BATCH = 64
+
+
+class HeldOutReadings:
+    """Fixed crops of the held-out pictures: up to four at full resolution and one of half.
+
+    Attributes:
+        places: Names of the places of the test split.
+        protocol: How the figures are made, in words.
+    """
+
+    def __init__(
+        self,
+        pictures: Mapping[Split, Sequence[LabelledPicture]],
+        look: Callable[[LabelledPicture, int, int, int], Any],
+        crop: int,
+    ) -> None:
+        """Cut the crops.
+
+        Args:
+            pictures: Of the validation and test parts.
+            look: Makes a crop with its labels: picture, top, left, size.
+            crop: Side of a crop.
+        """
+        self.places = sorted({picture.place for picture in pictures["test"]})
+        self._parts: dict[str, tuple[dict[str, Tensor], Tensor]] = {}
+        for split, members in pictures.items():
+            looks, owners = [], []
+            for number, picture in enumerate(members):
+                squares = _squares(*picture.pixels.shape[1:], crop)
+                looks += [look(picture, *square) for square in squares]
+                owners += [number] * len(squares)
+            if looks:
+                stacked = {name: torch.stack([getattr(one, name) for one in looks]) for name in looks[0]._fields}
+                self._parts[split] = (stacked, torch.tensor(owners))
+        self.protocol = (
+            "places apart from training by a hash of their names; figures are means over pictures of the mean over up to five crops; "
+            "class: share right; gsd: mean |error| of log2 metres, octaves; month: mean distance on the circle, months (chance 3); "
+            "cover: share of 4-pixel cells of the procedural world whose largest class is right; constant_...: the best constant guess"
+        )
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """Figures of each split, and ``score`` for choosing among checkpoints, from validation alone."""
+        figures: dict[str, float] = {}
+        for split, (truth, owners) in self._parts.items():
+            figures |= {f"{split}_{name}": value for name, value in self._read(model, truth, owners).items()}
+        parts = [
+            figures.get("validation_class", math.nan),
+            -figures.get("validation_gsd", math.nan) / figures.get("validation_constant_gsd", math.nan),
+            -figures.get("validation_month", math.nan) / 3.0,
+            figures.get("validation_cover", math.nan),
+        ]
+        known = [part for part in parts if math.isfinite(part)]
+        return {**figures, "score": float(np.sum(known))} if known else figures
+
+    def _read(self, model: nn.Module, truth: dict[str, Tensor], owners: Tensor) -> dict[str, float]:
+        device = next(model.parameters()).device
+        dtype = next(model.parameters()).dtype
+        found = [model(batch.to(device, dtype)) for batch in truth["picture"].split(_BATCH)]
+        known = truth["known"].bool()
+        classes = torch.cat([part.classes for part in found]).float().cpu()
+        right = (classes.argmax(1) == truth["label"].long()).float()
+        distance = (torch.cat([part.log2_gsd for part in found]).float().cpu() - truth["log2_gsd"]).abs()
+        month = _months_apart(torch.cat([part.month for part in found]).float().cpu(), truth["month"])
+        cover = torch.cat([part.cover.argmax(1) for part in found]).cpu() == truth["cover"].argmax(1)
+        each = {"class": right, "month": month, "gsd": distance, "cover": cover.float().mean((1, 2))}
+        figures: dict[str, float] = {}
+        for number, (name, value) in enumerate(each.items()):
+            where = known[:, number]
+            if where.any():
+                figures[name] = _by_picture(value[where], owners[where])
+                figures[f"n_{name}"] = float(len(owners[where].unique()))
+        if known[:, 0].any():
+            labels = truth["label"][known[:, 0]].long()
+            figures["constant_class"] = _by_picture((labels == labels.mode().values).float(), owners[known[:, 0]])
+        if known[:, 2].any():
+            values = truth["log2_gsd"][known[:, 2]]
+            figures["constant_gsd"] = _by_picture((values - values.median()).abs(), owners[known[:, 2]])
+        return figures
+
+
+def _squares(height: int, width: int, crop: int) -> list[tuple[int, int, int]]:
+    """Top, left, side: one, or the corners of the middle and a larger one around them."""
+    side = min(height, width)
+    if side < 2 * crop:
+        return [((height - crop) // 2, (width - crop) // 2, crop)]
+    top, left = (height - 2 * crop) // 2, (width - 2 * crop) // 2
+    return [(top + row, left + col, crop) for row in (0, crop) for col in (0, crop)] + [(top, left, 2 * crop)]
+
+
+def _months_apart(found: Tensor, truth: Tensor) -> Tensor:
+    angle = torch.atan2(found[:, 0], found[:, 1]) - torch.atan2(truth[:, 0], truth[:, 1])
+    return torch.atan2(angle.sin(), angle.cos()).abs() * 6 / math.pi
+
+
+def _by_picture(values: Tensor, owners: Tensor) -> float:
+    """Mean over pictures of the mean over their crops."""
+    return float(np.mean([float(values[owners == owner].mean()) for owner in owners.unique()]))
