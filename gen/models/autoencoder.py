@@ -17,6 +17,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from .pass_through import pass_colours
+
 
 def build_autoencoder(bands: int = 3, **settings: Any) -> AutoencoderKL:
     """An `AutoencoderKL` whose blocks follow from its widths.
@@ -26,11 +28,11 @@ def build_autoencoder(bands: int = 3, **settings: Any) -> AutoencoderKL:
         settings: Its other arguments; ``block_out_channels`` gives one width per level, the first at full resolution.
 
     Returns:
-        The network, with random weights.
+        The network, with random weights that let colours through (`pass_through`).
     """
     widths = tuple(settings.pop("block_out_channels", (16, 32, 64)))
     small = {"latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 1, "mid_block_add_attention": False}
-    return AutoencoderKL(
+    network = AutoencoderKL(
         in_channels=bands,
         out_channels=bands,
         block_out_channels=widths,
@@ -38,6 +40,7 @@ def build_autoencoder(bands: int = 3, **settings: Any) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * len(widths),
         **{"scaling_factor": 1.0, **small, **settings},
     )
+    return pass_colours(network)
 
 
 def latent_factor(autoencoder: nn.Module) -> int:
