@@ -54,12 +54,13 @@ def use_attention(model: nn.Module, name: Kernels = "auto", device: torch.device
 
 def attention_layers(model: nn.Module) -> Iterator[nn.Module]:
     """Layers of a network whose kernels can be chosen."""
+    candidates = [module for module in model.modules() if getattr(module, "processor", None) is not None]
+    if not candidates:
+        return  # before an import that a network without attention can do without
     from diffusers.models.attention import AttentionModuleMixin
     from diffusers.models.attention_processor import Attention
 
-    for module in model.modules():
-        if isinstance(module, Attention | AttentionModuleMixin) and getattr(module, "processor", None) is not None:
-            yield module
+    yield from (module for module in candidates if isinstance(module, Attention | AttentionModuleMixin))
 
 
 class FlashProcessor:
