@@ -1,9 +1,10 @@
 """A start for autoencoders from which training begins with colours instead of grey: what is coarse passes through from the first step on.
 
-In a freshly initialised network colours have to find their way through every normalisation, which takes thousands of steps. Here some channels
-carry each band and its negative, ``+x`` and ``-x``: SiLU(x) - SiLU(-x) = x, so that nonlinearities pass them exactly, their mean is zero, and
-a pair of constants beside them keeps the normalisation's scale from depending on the picture. Residual branches leave these channels alone
-at first. The network then averages over F x F pixels and interpolates back; everything else is random as usual and learns the rest.
+In a freshly initialised network colours have to find their way through every normalisation, which takes thousands of steps. Here some
+channels carry each band and its negative, ``+x`` and ``-x``: SiLU(x) - SiLU(-x) = x, so that nonlinearities pass them exactly, their mean
+is zero, and a pair of constants beside them keeps the normalisation's scale from depending on the picture. Residual branches leave these
+channels alone at first. The network then averages over F x F pixels and interpolates back; everything else is random as usual and learns
+the rest.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def pass_colours(autoencoder: AutoencoderKL) -> AutoencoderKL:
     config = autoencoder.config
     narrowest = min(config["block_out_channels"])
     count = min(config["in_channels"], config["latent_channels"], (narrowest - 2) // 2)
-    if count < 1:
+    if count < 1 or autoencoder.device.type == "meta":
         return autoencoder
     encoder, decoder = autoencoder.encoder, autoencoder.decoder
     for conv in (encoder.conv_in, decoder.conv_in):
