@@ -52,6 +52,16 @@ def bench_module(repository: Path) -> Callable[[str], ModuleType]:
     return load
 
 
+@pytest.fixture(scope="session")
+def letters() -> Any:
+    """A CLIP tokenizer with a window of 12 whose tokens are the printable characters."""
+    from transformers import CLIPTokenizer
+
+    characters = [chr(code) for code in range(33, 127)]
+    words = [*characters, *[f"{character}</w>" for character in characters], "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[], model_max_length=12)
+
+
 @pytest.fixture
 def fresh_accelerate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Accelerate keeps its state in singletons, and a CPU is what bit equality is promised for."""
