@@ -5,7 +5,6 @@ A folder is written whole or not at all. Reading is strict: no pickles, no missi
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ from .card import CARD, dump_toml
 from .names import INDEX
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+TEXT_WEIGHTS = "model.safetensors"  # of transformers
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 _NAMED = 4  # keys that an error lists
 
@@ -191,6 +191,25 @@ def _write_component(folder: Path, component: Any, half: bool) -> None:
     config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     if not isinstance(component, nn.Module):
         return
+    _write_weights(folder / WEIGHTS, component, half, config.stat().st_mode)
+
+
+def _write_text_part(folder: Path, component: Any, half: bool) -> None:
+    """A text encoder or a tokenizer of transformers, which have files of their own."""
+    if not isinstance(component, nn.Module):
+        component.save_pretrained(folder)
+        return
+    config: Any = component.config
+    config.save_pretrained(folder)
+    _write_weights(folder / TEXT_WEIGHTS, component, half, (folder / "config.json").stat().st_mode)
+
+
+def _write_weights(path: Path, component: nn.Module, half: bool, mode: int) -> None:
+    _write_tensors(folder / WEIGHTS, component, half, config)
+
+
+def _write_tensors(path: Path, component: nn.Module, half: bool, like: Path) -> None:
+    """Weights as safetensors; the file is as readable as `like`, which lies beside it (safetensors writes for the owner alone)."""
     tensors: dict[str, Tensor] = {}
     for key, value in component.state_dict().items():
         # The clone gives every tensor its own dense memory, which safetensors asks for.
@@ -198,9 +217,8 @@ def _write_component(folder: Path, component: Any, half: bool) -> None:
         if dense.is_floating_point() and not bool(torch.isfinite(dense).all()):
             raise InputError(f"the weight {key} is not finite or too large for half precision; train again, or store full precision")
         tensors[key] = dense
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    # safetensors writes for the owner alone; a model is as readable as the files beside it.
-    (folder / WEIGHTS).chmod(config.stat().st_mode)
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(like.stat().st_mode)
 
 
 def _write_transformer(folder: Path, component: Any, half: bool) -> None:
@@ -208,13 +226,8 @@ def _write_transformer(folder: Path, component: Any, half: bool) -> None:
     if not isinstance(component, nn.Module):
         component.save_pretrained(folder)
         return
-    kept = copy.deepcopy(component).to("cpu", torch.float16 if half else torch.float32)
-    strange = [key for key, value in kept.state_dict().items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
-    if strange:
-        raise InputError(f"the weight {strange[0]} is not finite or too large for half precision; train again, or store full precision")
-    kept.save_pretrained(folder)  # type: ignore[operator]
-    for path in folder.glob("*.safetensors"):
-        path.chmod((folder / "config.json").stat().st_mode)
+    component.config.save_pretrained(folder)  # type: ignore[operator, union-attr]
+    _write_tensors(folder / "model.safetensors", component, half, folder / "config.json")
 
 
 def _replace(folder: Path, partial: Path) -> None:

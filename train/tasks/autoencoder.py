@@ -105,7 +105,7 @@ class AutoencoderTask:
         trained = _inner(model)
         copy = AutoencoderKL.from_config(trained.config)
         copy.load_state_dict(trained.state_dict())
-        made = self.batch(list(range(_SCALED))).tensors["pictures"]
+        made = self.batch(list(range(_SCALED))).tensors["pictures"].float()
         copy.register_to_config(scaling_factor=round(measured_scale(copy, made.split(8)), 4))
         record = dict(card.get("training", {}))
         figures = {name: round(value, 4) for name, value in dict(record.pop("figures", {})).items() if name != "score"}

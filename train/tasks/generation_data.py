@@ -157,8 +157,9 @@ class GenerationData:
         if not crops:
             return []
         pixels = torch.from_numpy(np.stack([crop.pixels for crop in crops]).astype(np.float32) / np.float32(255))
+        home = next(self.autoencoder.parameters())
         with torch.no_grad():
-            parts = [encode_mean(self.autoencoder, part.to(self.autoencoder.device)).float().cpu() for part in pixels.split(_GROUP)]
+            parts = [encode_mean(self.autoencoder, part.to(home)).float().cpu() for part in pixels.split(_GROUP)]
         latents = torch.cat(parts)
         return [
             Sample(row.clone(), self._hints(crop), replace(crop.of, mask=None), crop.caption, crop.name)
