@@ -182,7 +182,7 @@ def _list(names: list[str]) -> str:
 def _write_component(folder: Path, component: Any, half: bool) -> None:
     folder.mkdir()
     if not hasattr(component, "save_config"):
-        _write_transformer(folder, component, half)
+        _write_text_part(folder, component, half)
         return
     component.save_config(folder)
     config = folder / str(component.config_name)
@@ -205,11 +205,6 @@ def _write_text_part(folder: Path, component: Any, half: bool) -> None:
 
 
 def _write_weights(path: Path, component: nn.Module, half: bool, mode: int) -> None:
-    _write_tensors(folder / WEIGHTS, component, half, config)
-
-
-def _write_tensors(path: Path, component: nn.Module, half: bool, like: Path) -> None:
-    """Weights as safetensors; the file is as readable as `like`, which lies beside it (safetensors writes for the owner alone)."""
     tensors: dict[str, Tensor] = {}
     for key, value in component.state_dict().items():
         # The clone gives every tensor its own dense memory, which safetensors asks for.
@@ -218,16 +213,8 @@ def _write_tensors(path: Path, component: nn.Module, half: bool, like: Path) -> 
             raise InputError(f"the weight {key} is not finite or too large for half precision; train again, or store full precision")
         tensors[key] = dense
     save_file(tensors, path, metadata={"format": "pt"})
-    path.chmod(like.stat().st_mode)
-
-
-def _write_transformer(folder: Path, component: Any, half: bool) -> None:
-    """A tokenizer or a text encoder of transformers, in its own layout."""
-    if not isinstance(component, nn.Module):
-        component.save_pretrained(folder)
-        return
-    component.config.save_pretrained(folder)  # type: ignore[operator, union-attr]
-    _write_tensors(folder / "model.safetensors", component, half, folder / "config.json")
+    # safetensors writes for the owner alone; a model is as readable as the files beside it.
+    path.chmod(mode)
 
 
 def _replace(folder: Path, partial: Path) -> None:
