@@ -57,9 +57,11 @@ class SuperResolutionTask:
         self.recipe: Recipe = recipe
         self.config: SuperResolutionConfig = _own_part(recipe) if config is None else config
         self.scheduler = configured(MeanRevertingScheduler, self.config.scheduler, "task.scheduler")
-        self.data = PairDataset(self.config.sources, recipe.data, self.config.crop, build_degradation(self.config.degradation))
+        degradation = build_degradation(self.config.degradation)
+        self.data = PairDataset(self.config.sources, recipe.data, self.config.crop, degradation, recipe.seed)
         if self.data.bands != len(self.config.bands):
             raise InputError(f"the sources give {self.data.bands} bands, but task.bands names {len(self.config.bands)}; make them agree")
+        self.data.keep_out(self.config.held_out.sources, recipe.data)
         self.held_out = HeldOutScore(self.config, recipe.data, self.data.pictures)
         self._views = HeldOutViews(self.held_out, self.config, self.scheduler)
 
@@ -73,7 +75,7 @@ class SuperResolutionTask:
     def batch(self, indices: list[int]) -> Batch:
         """Pairs, diffusion times and noise of these samples."""
         seed = self.recipe.seed
-        pairs = [self.data.item(sample_rng(seed, index, Stream.DATA)) for index in indices]
+        pairs = [self.data.item(sample_rng(seed, index, Stream.DATA), index) for index in indices]
         high = torch.stack([pair.high for pair in pairs])
         tensors = {
             "high": high,
@@ -81,7 +83,7 @@ class SuperResolutionTask:
             "noise": sample_noise(seed, indices, tuple(high.shape[1:])),
             "time": self._times(sample_uniform(seed, indices, 2)),
         }
-        return Batch(indices, [pair.name for pair in pairs], tensors)
+        return Batch(indices, [pair.name for pair in pairs], tensors, tuple(name for pair in pairs for name in pair.replaced))
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over samples of the configured loss, and the plain error of the samples at t = T."""
