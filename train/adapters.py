@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
+from ..gen.data.atomic import atomic_path, write_json
 from ..gen.errors import InputError
-from ..gen.models.lora import add_lora, base_digest, can_hold, has_lora, merged_state, plain_name, save_adapter
+from ..gen.models.lora import DESCRIPTION, WEIGHTS, adapter_parts, add_lora, base_digest, can_hold, has_lora, merged_state, plain_name
 from .recipe import Recipe
 from .sharded import is_sharded, whole_state
 from .task import Task
@@ -143,6 +145,20 @@ def export_plain(recipe: Recipe, task: Task, model: nn.Module, folder: Path, car
     task.export(plain.eval(), folder, card)
     if has_lora(model):
         save_adapter(model, folder, values)
+
+
+def save_adapter(model: nn.Module, folder: Path, values: dict[str, Tensor] | None = None) -> None:
+    """Write ``adapter.safetensors`` and ``adapter.json``, which `load_adapter` puts onto the network that they were trained on.
+
+    Args:
+        model: With thin matrices.
+        folder: Where to; it must exist.
+        values: Whole tensors by the names of its state dict; the model's own if left out.
+    """
+    thin, metadata, described = adapter_parts(model, values)
+    with atomic_path(folder / WEIGHTS) as partial:
+        save_file(thin, partial, metadata=metadata)
+    write_json(folder / DESCRIPTION, described)
 
 
 def _matches(name: str, pattern: str) -> bool:

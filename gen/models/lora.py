@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -100,29 +100,31 @@ def base_digest(values: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def save_adapter(model: nn.Module, folder: Path, values: Mapping[str, Tensor] | None = None) -> None:
-    """Write ``adapter.safetensors`` and ``adapter.json``.
+def adapter_parts(model: nn.Module, values: Mapping[str, Tensor] | None = None) -> tuple[dict[str, Tensor], dict[str, str], dict[str, Any]]:
+    """What ``adapter.safetensors`` and ``adapter.json`` hold.
 
     Args:
         model: With thin matrices.
-        folder: Where to; it must exist.
         values: Whole tensors by the names of its state dict; the model's own if left out.
-    """
-    from ..data.atomic import atomic_path, write_json
 
+    Returns:
+        Tensors by name and the metadata of the first, and the content of the second.
+    """
     values = model.state_dict() if values is None else values
     infix = f".{ADAPTER}."
     thin = {name.replace(infix, "."): value.detach().cpu().contiguous() for name, value in values.items() if ".lora_" in name}
-    config = {
-        key: sorted(value) if isinstance(value, set) else value for key, value in cast(Any, model).peft_config[ADAPTER].to_dict().items()
+    given = cast(Any, model).peft_config[ADAPTER].to_dict()
+    config = {key: sorted(value) if isinstance(value, set) else value for key, value in given.items()}
+    described = {
+        "kind": "lora",
+        "model": type(model).__name__.removeprefix("FSDP"),
+        "base_sha256": base_digest((name, values[name]) for name, _ in model.named_parameters() if ".lora_" not in name),
+        "layers": [name for name, _ in _lora_layers(model)],
+        "rank": config["r"],
+        "alpha": config["lora_alpha"],
+        "dropout": config["lora_dropout"],
     }
-    config = json.loads(json.dumps(config, default=str))
-    base = base_digest((name, values[name]) for name, _ in model.named_parameters() if ".lora_" not in name)
-    with atomic_path(folder / WEIGHTS) as partial:
-        save_file(thin, partial, metadata={"format": "pt", _METADATA: json.dumps(config, sort_keys=True)})
-    layers = [name for name, _ in _lora_layers(model)]
-    description = {"kind": "lora", "model": type(model).__name__, "base_sha256": base, "layers": layers}
-    write_json(folder / DESCRIPTION, {**description, "rank": config["r"], "alpha": config["lora_alpha"], "dropout": config["lora_dropout"]})
+    return thin, {"format": "pt", _METADATA: json.dumps(config, sort_keys=True, default=str)}, described
 
 
 def load_adapter(model: nn.Module, folder: Path, check_base: bool = True) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from earthgen.gen.errors import InputError
 from earthgen.gen.models.eanet import EANet
-from earthgen.gen.models.lora import add_lora, base_digest, can_hold, load_adapter, merged_state, save_adapter
-from earthgen.train.adapters import frozen_digest, frozen_names, matching, train_only
+from earthgen.gen.models.lora import add_lora, base_digest, can_hold, load_adapter, merged_state
+from earthgen.train.adapters import frozen_digest, frozen_names, matching, save_adapter, train_only
 
 LAYERS = ("time_mlp.3", "intro", "cpem.fold", "encoders.0.0.conv1", "encoders.0.0.conv3", "middle_blks.0.conv5", "downs.0", "ups.0.0")
 
