@@ -8,7 +8,7 @@ back-projected bicubic stands beside them, since agreement with the low picture 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from rasterio.transform import Affine
 
 from earthgen.gen.data.rasters import located
+from earthgen.gen.data.sources import Picture
 from earthgen.gen.zoo import resolve_model
 from earthgen.metrics.evaluate import Options, Pair, evaluate_pairs
 from earthgen.metrics.report import Report
@@ -103,7 +104,12 @@ def held_out_pairs(recipe: str, pipeline: SuperResolutionPipeline, crop: int) ->
     both = trained & {picture.name for picture in kept}
     if both:
         raise RuntimeError(f"these are trained on and held out: {sorted(both)[:3]}")
-    for picture in kept:
+    yield from centre_pairs(kept, pipeline, crop)
+
+
+def centre_pairs(pictures: Iterable[Picture], pipeline: SuperResolutionPipeline, crop: int) -> Iterator[Pair]:
+    """Centre crops of pictures with what the model's sensor sees of them, without noise."""
+    for picture in pictures:
         height, width = (min(crop, side) // pipeline.scale * pipeline.scale for side in picture.pixels.shape[-2:])
         top, left = (picture.pixels.shape[-2] - height) // 2, (picture.pixels.shape[-1] - width) // 2
         high = np.ascontiguousarray(picture.pixels[:, top : top + height, left : left + width])

@@ -129,7 +129,7 @@ def test_10_flat_stays_flat_in_the_zoo(folder: Path) -> None:
     pipeline = SuperResolutionPipeline.from_pretrained(folder)
     for level in (0.05, 0.3):
         low = np.full((len(pipeline.bands), 20, 20), level, np.float32)
-        image = pipeline(low, num_inference_steps=10).images
+        image = pipeline(low, num_inference_steps=min(10, pipeline.steps(None))).images
         assert image.std() < 0.01
         assert image.mean() == pytest.approx(level, abs=1e-3)
 
@@ -146,7 +146,7 @@ def test_11_the_spread_tells_where_the_error_is(folder: Path, shared_data: Path)
     truth = torch.from_numpy(truth[:, 80:176, 80:176])[None]
     if pipeline.unit == "display":
         truth = truth * 3
-    result = pipeline(pipeline.sensor.degrade(truth), samples=4, num_inference_steps=5)
+    result = pipeline(pipeline.sensor.degrade(truth), samples=4, num_inference_steps=min(5, pipeline.steps(None)))
 
     def ranks(values: torch.Tensor) -> np.ndarray:
         blocks = torch.nn.functional.avg_pool2d(values.mean(1, keepdim=True), 4).numpy().ravel()
@@ -167,7 +167,13 @@ def test_1_real_tiles_of_the_zoo_do_not_show(folder: Path, shared_data: Path, tm
     made = []
     for tile, batch in ((256, 8), (512, 1), (768, 1)):
         target = tmp_path / f"{tile}.tif"
-        options = {"bands": bands, "radiometry": radiometry_named("s2"), "steps": 3, "tile": tile, "batch": batch}
+        options = {
+            "bands": bands,
+            "radiometry": radiometry_named("s2"),
+            "steps": min(3, pipeline.steps(None)),
+            "tile": tile,
+            "batch": batch,
+        }
         upscale_scene(pipeline, shared_data / "s2_multispectral" / "patch_61808.tif", target, **options)
         made.append(read_raster(target).values)
     assert all(np.abs(other - made[0]).max() < 1.01e-4 for other in made[1:])
