@@ -51,6 +51,7 @@ train-zoo: $(VENV)/.ready ## train the zoo models from their recipes (about 25 m
 	for model in ediffsr-x4-small ediffsr-x4-small-rgb; do \
 	  OMP_NUM_THREADS=1 $(PY) -m earthgen train $$model-world output=runs && \
 	  OMP_NUM_THREADS=1 $(PY) -m earthgen train $$model output=runs initialise=runs/$$model-world/final || exit 1; done
+	OMP_NUM_THREADS=1 $(PY) -m earthgen train ediffsr-x4-small-onestep output=runs
 
 clean: ## remove the environment and what was built
 	rm -rf $(VENV) out runs build dist
