@@ -1,4 +1,4 @@
-"""Recipes that begin from others: what is merged, what is replaced, what is refused; and that the shipped ones came through it unchanged."""
+"""Recipes that begin from others: what is merged, replaced and refused; and that the shipped ones came through it unchanged."""
 
 from __future__ import annotations
 

@@ -50,4 +50,9 @@ class DistillationConfig(BaseModel):
         """Refuse weights that leave nothing to learn from."""
         if not (self.weights.teacher or self.weights.truth):
             raise ValueError("both weights.teacher and weights.truth are 0; the student needs one of them to learn pictures from")
+        if self.of.scheduler.get("prediction_type", "epsilon") != "v_prediction":
+            raise ValueError(
+                "of.scheduler.prediction_type is epsilon; at the start a picture predicted from noise has 200 times its error, "
+                "so teach with a model of v_prediction"
+            )
         return self
