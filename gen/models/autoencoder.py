@@ -1,7 +1,7 @@
 """The latent space of small generators: a KL autoencoder (Rombach et al. 2022) for any number of bands.
 
 It is a stock diffusers `AutoencoderKL`, which takes 3 to 13 bands as they are; what is ours is a size that one CPU core trains in half an
-hour, and the measured scale of its latents in its config. Pictures enter as ``2 x - 1`` with x in [0, 1].
+hour, and latents of unit scale in every channel. Pictures enter as ``2 x - 1`` with x in [0, 1].
 
 One normalisation group: groups of few channels take the mean of each from a plain picture, and with it the picture's colour.
 
@@ -69,24 +69,36 @@ def decode(autoencoder: AutoencoderKL, latents: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measured_scale(autoencoder: AutoencoderKL, batches: Iterable[Tensor]) -> float:
-    """The factor that brings latents to unit root mean square.
+def standardise(autoencoder: AutoencoderKL, batches: Iterable[Tensor]) -> None:
+    """Give every latent channel mean 0 and standard deviation 1, so that a diffusion learns each equally well.
+
+    Measured means and scales go into the 1 x 1 convolutions on both sides of the latents: reconstructions stay what they are, and the
+    network stays a stock one. ``scaling_factor`` becomes 1.
 
     Args:
-        autoencoder: The network.
+        autoencoder: The network; it is changed. Its config has ``use_quant_conv`` and ``use_post_quant_conv``.
         batches: Pictures ``[B, C, H, W]`` in [0, 1], at least one.
 
     Raises:
-        ValueError: If there is no picture, or the latents are all zero.
+        ValueError: If there is no picture, a channel is the same everywhere, or the network has no such convolutions.
     """
-    total, count = 0.0, 0
-    for pictures in batches:
-        latents = autoencoder.encode(pictures * 2 - 1).latent_dist.mode()
-        total += float(latents.double().square().sum())
-        count += latents.numel()
-    if not total:
-        raise ValueError("the scale of latents needs pictures whose latents are not all zero")
-    return float((count / total) ** 0.5)
+    before, after = autoencoder.quant_conv, autoencoder.post_quant_conv
+    found = [autoencoder.encode(pictures * 2 - 1).latent_dist.mode().transpose(0, 1).flatten(1).double() for pictures in batches]
+    if not found or before is None or after is None:
+        raise ValueError("standard latents need pictures, and an autoencoder with convolutions on both sides of the latents")
+    latents = torch.cat(found, 1)
+    mean, std = latents.mean(1), latents.std(1)
+    if not bool((std > 0).all()):
+        raise ValueError("a latent channel is the same everywhere; train the autoencoder first")
+    count = len(std)
+    shift, scale = mean.to(before.weight), std.to(before.weight)
+    # The decoder's side first undoes what the encoder's does.
+    after.bias += after.weight[:, :, 0, 0] @ shift
+    after.weight *= scale[None, :, None, None]
+    before.weight[:count] /= scale[:, None, None, None]
+    before.bias[:count] = (before.bias[:count] - shift) / scale
+    before.bias[count:] -= 2 * scale.log()
+    autoencoder.register_to_config(scaling_factor=1.0)
 
 
 class TrainedAutoencoder(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...gen.data.atomic import write_json
 from ...gen.errors import InputError
-from ...gen.models.autoencoder import TrainedAutoencoder, build_autoencoder, latent_factor, measured_scale
+from ...gen.models.autoencoder import TrainedAutoencoder, build_autoencoder, latent_factor, standardise
 from ...gen.zoo.folder import load_weights, read_config, write_model_folder
 from ...metrics.fidelity import psnr
 from ...metrics.spectrum import band_power_ratio
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PIPELINE = "EarthAutoencoder"
 """What the index of an exported folder names: its only part is ``vae``, which `EarthPipeline` takes."""
-_SCALED = 32  # batches whose latents are measured for the scale
+_SCALED = 256  # crops whose latents are measured for the scale
 
 
 class AutoencoderTask:
@@ -99,14 +99,14 @@ class AutoencoderTask:
         return {"reconstructions": contact_sheet(both.flatten(0, 1), 8)}
 
     def export(self, model: nn.Module, folder: Path, card: dict[str, Any]) -> None:
-        """Write the autoencoder with the measured scale of its latents, its card and the recipe."""
+        """Write the autoencoder, its latents brought to unit scale, with its card and the recipe."""
         from ..recipe import dump_recipe
 
         trained = _inner(model)
         copy = AutoencoderKL.from_config(trained.config)
         copy.load_state_dict(trained.state_dict())
         made = self.batch(list(range(_SCALED))).tensors["pictures"].float()
-        copy.register_to_config(scaling_factor=round(measured_scale(copy, made.split(8)), 4))
+        standardise(copy, made.split(8))
         record = dict(card.get("training", {}))
         figures = {name: round(value, 4) for name, value in dict(record.pop("figures", {})).items() if name != "score"}
         write_model_folder(
