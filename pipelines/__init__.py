@@ -14,6 +14,9 @@ _LAZY = {
     "SuperResolutionSceneStep": ".super_resolution_step",
     "upscale_scene": ".super_resolution_scene",
     "SceneReport": ".super_resolution_scene",
+    "EarthPipeline": ".earth",
+    "EarthOutput": ".earth_output",
+    "generate_scene": ".earth_scene",
 }
 
 

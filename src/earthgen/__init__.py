@@ -17,6 +17,9 @@ _LAZY = {
     "EANet": "earthgen.gen.models.eanet",
     "MeanRevertingScheduler": "earthgen.gen.schedulers.mean_reverting",
     "SuperResolutionPipeline": "earthgen.pipelines.super_resolution",
+    "EarthPipeline": "earthgen.pipelines.earth",
+    "MetadataEmbedding": "earthgen.gen.models.embed",
+    "LocationEncoder": "earthgen.gen.models.embed",
     "World": "earthgen.gen.data.world",
     "InputError": "earthgen.gen.errors",
     # diffusers finds how to load a component by asking its package for these base classes.

@@ -84,3 +84,48 @@ def scene(tmp_path: Path) -> Scene:
         return path
 
     return write
+
+
+def tiny_earth(tokenizer: Any, **settings: Any) -> Any:
+    """A generator of about 60,000 weights, every layer random, as after training; bands, hints and the like by `settings`."""
+    from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from earthgen.gen.models.embed import MetadataEmbedding
+    from earthgen.gen.models.generator import input_channels
+    from earthgen.pipelines.earth import EarthPipeline
+
+    bands, hints = settings.setdefault("bands", ["red", "green", "blue"]), settings.setdefault("hints", ["water", "road"])
+    inpainting, embedding = settings.setdefault("inpainting", True), settings.pop("metadata_schema", "earthgen")
+    torch.manual_seed(3)
+    vae = AutoencoderKL(
+        in_channels=len(bands), out_channels=len(bands), block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3, latent_channels=4, layers_per_block=1, norm_num_groups=2, scaling_factor=0.5,
+        mid_block_add_attention=False,
+    )  # fmt: skip
+    unet = UNet2DConditionModel(
+        in_channels=input_channels(4, len(hints), inpainting), out_channels=4, block_out_channels=(8, 16), layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), norm_num_groups=4,
+        cross_attention_dim=16, attention_head_dim=4, class_embed_type=settings.pop("class_embed_type", "identity"), sample_size=8,
+    )  # fmt: skip
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=12, eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id,
+        )
+    )  # fmt: skip
+    made = MetadataEmbedding(embedding, 32) if embedding else None
+    for module in (text, *([made] if made else [])):  # conditions that are heard
+        for parameter in module.parameters():
+            torch.nn.init.normal_(parameter, std=0.4)
+    scheduler = settings.pop("scheduler", None) or DPMSolverMultistepScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
+    )
+    settings = {"sizes": [32], "guidance_scale": 3.0, "num_inference_steps": 3, **settings}
+    return EarthPipeline(vae.eval(), unet.eval(), scheduler, text.eval(), tokenizer, made, **settings)
+
+
+@pytest.fixture(scope="session")
+def earth(letters: Any) -> Callable[..., Any]:
+    """Builds tiny generators."""
+    return lambda **settings: tiny_earth(letters, **settings)

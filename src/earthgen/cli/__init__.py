@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from . import convert, evaluate, export, info, show, train, upscale, zoo
+from . import convert, evaluate, export, generate, info, show, train, upscale, zoo
 
 app = typer.Typer(
     name="earthgen",
@@ -22,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command("upscale")(upscale.upscale)
+app.command("generate")(generate.generate)
 app.command("info")(info.info)
 app.command("train", context_settings={"ignore_unknown_options": True})(train.train)
 app.command("export")(export.export)
