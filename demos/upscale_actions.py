@@ -16,7 +16,8 @@ from ..gen.errors import InputError
 from .display import Stretch, band_mean, enlarge, heat_gradient, heat_top, stretch_limits, to_heat, to_picture
 from .expected_time import expected_seconds
 from .previews import DETAIL, Look, Scene, detail_window, read_decimated, read_window
-from .upscale_job import ModelFacts, Progress, Result, Settings, sentence
+from .upscale_job import ModelFacts, Result, Settings
+from .worker import Progress, sentence
 
 Picture = NDArray[np.uint8]
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..gen.errors import InputError
 from .sessions import Session
+from .worker import Progress, Report, watched
 
 if TYPE_CHECKING:
     from ..pipelines.super_resolution import SuperResolutionPipeline
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 PIPELINE = "SuperResolutionPipeline"
 DEFAULT_MODEL = "zoo:ediffsr-x4-small"
 MAX_STEPS, MAX_SAMPLES = 100, 16
-_POLL = 0.3  # seconds between two looks at the worker
-_log = logging.getLogger(__name__)
 _loading = threading.Lock()
 
 
@@ -106,23 +103,6 @@ class Result:
     error: float
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        done: Finished parts.
-        total: All parts; 0 while it is not known.
-        seconds: Since the start.
-        left: Expected seconds to the end, None while unknown.
-    """
-
-    done: int
-    total: int
-    seconds: float
-    left: float | None
-
-
 def model_names() -> list[str]:
     """The zoo's super-resolution models as the user writes them, the default first."""
     from ..gen.zoo.names import zoo_models
@@ -191,57 +171,10 @@ def run(session: Session, settings: Settings) -> Iterator[Progress]:
     """
     if session.scene is None:
         raise InputError("there is no scene yet; upload a GeoTIFF or a picture first")
-    session.begin()
-    try:
-        worker = _Worker(lambda report: _upscale(session, settings, report))
-        try:
-            yield from worker.watch()
-        finally:
-            if worker.thread.is_alive():
-                session.cancel()
-                worker.thread.join()
-        session.check()
-        session.keep(worker.answer())
-    finally:
-        session.end()
+    yield from watched(session, lambda report: _upscale(session, settings, report), session.keep)
 
 
-class _Worker:
-    """A thread with one result or error, and how far it is."""
-
-    def __init__(self, work: Callable[[Callable[[int, int], None]], Result]) -> None:
-        self._work = work
-        self._started = time.monotonic()
-        self._at = (0, 0, 0.0)
-        self._outcome: Result | BaseException | None = None
-        self.thread = threading.Thread(target=self._go, name="earthgen-upscale", daemon=True)
-        self.thread.start()
-
-    def _go(self) -> None:
-        try:
-            self._outcome = self._work(self._report)
-        except BaseException as error:
-            self._outcome = error
-
-    def _report(self, done: int, total: int) -> None:
-        self._at = (done, total, time.monotonic() - self._started)
-
-    def watch(self) -> Iterator[Progress]:
-        while self.thread.is_alive():
-            self.thread.join(_POLL)
-            seconds = time.monotonic() - self._started
-            done, total, then = self._at
-            # The pace is that of the parts that are done: time since the last one counts down what is left.
-            yield Progress(done, total, seconds, max(0.0, then * total / done - seconds) if done else None)
-
-    def answer(self) -> Result:
-        if isinstance(self._outcome, Result):
-            return self._outcome
-        assert self._outcome is not None
-        raise self._outcome
-
-
-def _upscale(session: Session, settings: Settings, report: Callable[[int, int], None]) -> Result:
+def _upscale(session: Session, settings: Settings, report: Report) -> Result:
     """The work of the thread: load the model, write the files into a folder of the run's own, which is removed if it does not end well."""
     from ..pipelines.super_resolution_scene import upscale_scene
 
@@ -279,13 +212,3 @@ def _upscale(session: Session, settings: Settings, report: Callable[[int, int], 
     return Result(
         scene, done.path, layers["invented"], spread, done.bands, pipeline.scale, pipeline.unit, done.seconds, done.consistency_error
     )
-
-
-def sentence(error: BaseException) -> str:
-    """What the user reads about an error: its own sentence if it is one of ours, else where to look."""
-    if isinstance(error, InputError):
-        return " ".join(str(error).split())
-    if isinstance(error, MemoryError):
-        return "there is not enough memory for this run; close other programs, or use the command line's smaller --tile"
-    _log.error("the run has failed", exc_info=error)
-    return f"something inside EarthGen has failed ({type(error).__name__}); the terminal that runs the app shows the details"

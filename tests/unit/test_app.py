@@ -14,7 +14,8 @@ from earthgen.demos.display import Stretch
 from earthgen.demos.previews import DETAIL, Look, detail_window, draw_frame, fitting_products, open_scene, paint_overview, read_window
 from earthgen.demos.sessions import Cancelled, Session
 from earthgen.demos.upscale_actions import duration, facts, make_look, next_step, progress_status, status, trouble
-from earthgen.demos.upscale_job import ModelFacts, Progress, Settings, model_facts
+from earthgen.demos.upscale_job import ModelFacts, Settings, model_facts
+from earthgen.demos.worker import Progress
 from earthgen.gen.errors import InputError
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
