@@ -1,7 +1,8 @@
 """Weights from files that others wrote, without running anything that is in them.
 
 `torch.load` is called with ``weights_only=True``: it rebuilds tensors and plain containers and refuses every other object, so that a pickle
-with code in it is an error before the code runs.
+with code in it is an error before the code runs. Checkpoints of Lightning name classes of Lightning and of its configs beside the weights;
+those names, and no others, are read as an empty class of ours, so that nothing of theirs is imported or run either.
 """
 
 from __future__ import annotations
@@ -19,10 +20,21 @@ from ..errors import InputError
 
 TRAINING_STATE = frozenset({"optimizers", "optimizer", "schedulers", "optimizer_state_dict"})
 EMA, ONLINE = "ema_model.", "online_model."
+INERT = frozenset({"pytorch_lightning", "lightning", "lightning_fabric", "omegaconf", "argparse", "pathlib", "typing"})
+
+
+class _Inert:
+    """Stands for an object that a checkpoint has beside its weights. Whatever it is given, it keeps nothing."""
+
+    def __init__(self, *_given: Any, **_named: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The weights in a file: safetensors, a state dict written by `torch.save`, or the wrapper of the package ema_pytorch.
+    """The weights in a file: safetensors, a state dict by `torch.save`, a checkpoint of Lightning, or the wrapper of ema_pytorch.
 
     Args:
         path: The file. Its kind is told by its content.
@@ -38,6 +50,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"there is no weight file {path}; give the path of a .pth or .safetensors file")
     value = load_file_safely(path)
+    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
+        value = dict(value["state_dict"])  # of Lightning
     if isinstance(value, dict) and TRAINING_STATE & value.keys():
         raise InputError(
             f"{path} is a training state, with optimisers instead of weights; give the weights beside it, such as 180000_G.pth"
@@ -69,9 +83,7 @@ def load_file_safely(path: Path) -> Any:
         except (SafetensorError, ValueError) as error:
             raise InputError(f"the weight file {path} is damaged ({_first_line(error)}); copy it again") from error
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols; what matters is raised
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return _load_pickle(path)
     except OSError:
         raise
     except Exception as error:
@@ -82,6 +94,28 @@ def load_file_safely(path: Path) -> Any:
                 "give a file that holds a plain state dict"
             ) from error
         raise InputError(f"{path} is damaged or no weight file ({_first_line(error)}); give a .pth or .safetensors file") from error
+
+
+def _load_pickle(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickle protocols; what matters is raised
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:
+            names = _named_globals(path)
+            if not names or any(name.split(".")[0] not in INERT for name in names):
+                raise
+            with torch.serialization.safe_globals([(_Inert, name) for name in names]):
+                return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _named_globals(path: Path) -> list[str]:
+    """What a pickle names beyond weights, by reading it without running it; nothing where this torch cannot tell."""
+    find = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)
+    try:
+        return list(find(path)) if find else []
+    except Exception:  # an older form of file, or a damaged one
+        return []
 
 
 def _first_line(error: Exception) -> str:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+if TYPE_CHECKING:
+    from ..gen.convert.parts import EarthModel
+
+EARTH = ("text2earth", "crs-diff", "geosynth", "diffusionsat", "map-sat")
+
 
 def convert(
-    system: str = typer.Argument(..., help="Whose weights: ediffsr."),
-    weights: Path = typer.Argument(..., help="A .pth or .safetensors file; nothing in it is run."),
+    system: str = typer.Argument(..., help="Whose weights: ediffsr, text2earth, crs-diff, geosynth, diffusionsat or map-sat."),
+    weights: Path = typer.Argument(..., help="A file or folder, as published; nothing in it is run."),
     out: Path = typer.Argument(..., metavar="OUT", help="The model folder to write."),
+    base: Path | None = typer.Option(None, help="Folder of the Stable Diffusion model that it was made from, for what it lacks itself."),
+    hint: str = typer.Option("osm", help="What GeoSynth's layout is: osm, sam or canny."),
+    place: Path | None = typer.Option(None, help="SatCLIP's checkpoint, for GeoSynth's weights with a place."),
     variant: str = typer.Option("", help="rcab, msgroup_a or msgroup_b. Default: told by the keys."),
     bands: str = typer.Option("", help="Names of the bands in the weights' order. Default: red,green,blue."),
     unit: str = typer.Option("display", help="Unit of the pictures that it was trained on: display (0 to 1), reflectance, ..."),
@@ -18,14 +27,17 @@ def convert(
     sampler: str = typer.Option("dpmpp_2m", help="dpmpp_2m, posterior, ode, or em: as published, with noise on the last step."),
     half: bool = typer.Option(False, "--half", help="Store half precision."),
 ) -> None:
-    """Turn published weights into a model folder; strict, and without running code from the file.
+    """Turn published weights into a model folder; strict, offline, and without running code from the file.
 
-    Example: `earthgen convert ediffsr 180000_G.pth my-model`
+    Examples: `earthgen convert ediffsr 180000_G.pth my-model`, `earthgen convert crs-diff last.ckpt my-model --base sd15`
     """
     from ..gen.errors import InputError
 
+    if system in EARTH:
+        _convert_earth(system, weights, out, base, hint, place, half)
+        return
     if system != "ediffsr":
-        raise InputError(f"there is no converter for {system!r}; there is one for ediffsr; name it first")
+        raise InputError(f"there is no converter for {system!r}; there are ones for ediffsr, {', '.join(EARTH)}; name one of them first")
     from ..gen.convert.ediffsr import convert_ediffsr
     from ..gen.zoo.folder import write_model_folder
 
@@ -36,3 +48,41 @@ def convert(
         out, pipeline="SuperResolutionPipeline", components=components, settings=converted.settings, card=converted.card, half=half
     )
     typer.echo(f"{out}: EDiffSR, variant {converted.model.config['variant']}, {converted.card['parameters'] / 1e6:.2f} M parameters")
+
+
+def _convert_earth(system: str, source: Path, out: Path, base: Path | None, hint: str, place: Path | None, half: bool) -> None:
+    """One of the systems that generate pictures from conditions."""
+    from ..gen.zoo.folder import write_model_folder
+
+    model = _read(system, source, base, hint, place)
+    model.card["converted"] = {"tensors": model.taken, **{f"dropped: {reason}": number for reason, number in model.dropped.items()}}
+    write_model_folder(out, pipeline="EarthPipeline", components=model.components, settings=model.settings, card=model.card, half=half)
+    dropped = ", ".join(f"{number} dropped ({reason})" for reason, number in model.dropped.items())
+    account = f"{model.taken} tensors taken{', ' + dropped if dropped else ''}, none missing, none unexpected"
+    typer.echo(f"{out}: {model.card['name']}, {model.card['parameters'] / 1e6:.2f} M parameters; {account}")
+
+
+def _read(system: str, source: Path, base: Path | None, hint: str, place: Path | None) -> EarthModel:
+    from ..gen.errors import InputError
+
+    if not source.exists():
+        raise InputError(f"there is no {source}; give the file or folder of {system}'s weights")
+    if base is not None and not base.is_dir():
+        raise InputError(f"the base {base} is no folder; give the folder of a Stable Diffusion model in diffusers layout")
+    if system == "crs-diff":
+        from ..gen.convert.crs_diff import convert_crs_diff
+
+        return convert_crs_diff(source, base)
+    if system == "geosynth":
+        from ..gen.convert.geosynth import convert_geosynth
+
+        return convert_geosynth(source, base, hint, place)
+    if not source.is_dir():
+        raise InputError(f"{source} is no folder; the weights of {system} are a folder in diffusers layout, so give that")
+    if system == "diffusionsat":
+        from ..gen.convert.diffusionsat import convert_diffusionsat
+
+        return convert_diffusionsat(source, base)
+    from ..gen.convert.stock import convert_map_sat, convert_text2earth
+
+    return convert_map_sat(source, base) if system == "map-sat" else convert_text2earth(source, base)
