@@ -94,7 +94,7 @@ class PictureStream:
         named: dict[str, str] = {}
         for picture in pictures:
             named[picture.place] = picture.name
-            self._held_out.setdefault(zlib.crc32(picture.pixels), []).append((_digest(picture.pixels), picture.name))
+            self._held_out.setdefault(zlib.crc32(picture.pixels.data), []).append((_digest(picture.pixels), picture.name))
         if not named:
             return
         for index in range(len(self.collection)):
@@ -103,7 +103,7 @@ class PictureStream:
                 raise InputError(_leak(other, self.collection.name(index)))
 
     def _refuse_held_out(self, picture: Picture) -> None:
-        alike = self._held_out.get(zlib.crc32(picture.pixels)) if self._held_out else None
+        alike = self._held_out.get(zlib.crc32(picture.pixels.data)) if self._held_out else None
         for digest, name in alike or ():
             if digest == _digest(picture.pixels):
                 raise InputError(_leak(name, picture.name))

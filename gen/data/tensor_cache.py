@@ -175,7 +175,7 @@ def digest_of_text(text: str) -> str:
 
 def _add(digest: Any, tensor: Tensor) -> None:
     digest.update(f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}\0".encode())
-    digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _parts(data: bytes) -> tuple[dict[str, Any], str]:

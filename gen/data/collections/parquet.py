@@ -88,7 +88,7 @@ class Parquet:
         return cls(glob_files(folder, pattern, "parquet files"), root=Path(folder), **settings)
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = {"_kept": OrderedDict(), "_lock": None, "_loading": {}, "_arrow": None}
+        dropped: dict[str, Any] = {"_kept": OrderedDict(), "_lock": None, "_loading": {}, "_arrow": None}
         return {**self.__dict__, **dropped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -211,7 +211,7 @@ def _pyarrow() -> ModuleType:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise InputError("reading parquet needs pyarrow; install earthgen[stream]") from error
-    return parquet  # type: ignore[no-any-return]
+    return parquet
 
 
 def _line(error: BaseException) -> str:

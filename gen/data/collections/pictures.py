@@ -49,14 +49,10 @@ def decode(data: bytes, kind: str, name: str, *, channels_last: bool = False) ->
         raise UnreadableRecord(name, f"the file has {len(data)} bytes, more than {MAX_BYTES}")
     if kind == "npz":
         arrays = _guarded(_archive, data, name)
-        chosen = next((key for key in ("image", "picture", "x") if key in arrays), None) or (
-            next(iter(arrays)) if len(arrays) == 1 else None
-        )
-        if chosen is None:
-            raise UnreadableRecord(
-                name, f"the archive has the arrays {', '.join(arrays) or 'none'}, and none is called image, picture or x"
-            )
-        return _as_picture(arrays.pop(chosen), name, channels_last), arrays
+        able = list(arrays) if len(arrays) == 1 else [key for key in ("image", "picture", "x") if key in arrays]
+        if not able:
+            raise UnreadableRecord(name, f"of its arrays {', '.join(arrays) or '(none)'} none is called image, picture or x")
+        return _as_picture(arrays.pop(able[0]), name, channels_last), arrays
     if kind == "npy":
         return _as_picture(_guarded(decode_array, data, name), name, channels_last), {}
     if kind in ("tif", "tiff") or _is_deep_png(data):

@@ -153,7 +153,7 @@ def _members(path: Path, size: int) -> Iterator[tarfile.TarInfo]:
                 tar.members.clear()  # type: ignore[attr-defined]
                 if info.size < 0 or info.offset_data + info.size > size:
                     raise InputError(f"{cut}: {info.name} claims {info.size} bytes at {info.offset_data} of {size}; copy it again")
-                if info.isreg() and info.sparse is None:  # type: ignore[attr-defined]
+                if info.isreg() and info.sparse is None:
                     yield info
             end = tar.offset
     except (tarfile.TarError, OSError, UnicodeError, ValueError) as error:
