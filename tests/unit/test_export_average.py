@@ -86,7 +86,7 @@ def weights_in(folder: Path) -> dict[str, Tensor]:
 def test_a_width_and_a_decay_that_were_never_followed(recipe: Path, tmp_path: Path) -> None:
     assert main([str(recipe)]) == 0
     run = tmp_path / "out/run"
-    for length, said in ((0.07, "power function, relative width 0.07"), (0.8, "exponential, decay 0.8 per step of 2 samples")):
+    for length, said in ((0.07, "power function, relative width 0.07"), (0.7, "exponential, decay 0.7 per step of 2 samples")):
         folder = tmp_path / f"at-{length}"
         assert "after 32 samples" in exported(str(run), str(folder), "--ema", str(length))
         made = reconstruct(run / "profiles", length)
@@ -96,7 +96,7 @@ def test_a_width_and_a_decay_that_were_never_followed(recipe: Path, tmp_path: Pa
         assert record["average"] == said
         assert record["average_residual"] == pytest.approx(made.residual, rel=1e-2)
         assert record["samples"] == 32
-    left, right = weights_in(tmp_path / "at-0.07"), weights_in(tmp_path / "at-0.8")
+    left, right = weights_in(tmp_path / "at-0.07"), weights_in(tmp_path / "at-0.7")
     assert any(not torch.equal(value, right[name]) for name, value in left.items())
 
 
