@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..gen.errors import InputError
 
 if TYPE_CHECKING:
+    from .generate_job import Generated
     from .previews import Scene
     from .upscale_job import Result
 
@@ -26,13 +27,15 @@ class Session:
 
     Attributes:
         scene: The raster that was uploaded last, None before.
-        result: What the last finished run has written, None before.
+        result: What the last finished upscaling has written, None before.
+        generated: What the last finished generation has written, None before.
         centre: Where the detail view is, as fractions of height and width.
     """
 
     def __init__(self) -> None:
         self.scene: Scene | None = None
         self.result: Result | None = None
+        self.generated: Generated | None = None
         self.centre = (0.5, 0.5)
         self._folder: Path | None = None
         self._stop = threading.Event()
@@ -89,6 +92,12 @@ class Session:
         if self.result is not None:
             shutil.rmtree(self.result.image.parent, ignore_errors=True)
         self.result = result
+
+    def keep_generated(self, generated: Generated | None) -> None:
+        """Take the pictures of a run, and remove those of the one before."""
+        if self.generated is not None:
+            shutil.rmtree(self.generated.archive.parent, ignore_errors=True)
+        self.generated = generated
 
     def close(self) -> None:
         """Stop the run and remove the folder."""
