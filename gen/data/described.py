@@ -38,6 +38,7 @@ class Described:
         captions: Sentences that all fit the picture.
         mask: Codes ``[H, W]`` uint8: position in `COVER`, or `UNKNOWN`; None without a mask.
         quality: A score that a collection gives its pictures; None where it gives none.
+        hints: Pictures ``[C, H, W]`` uint8 of the same place by name: maps, edges, depths.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Described:
     captions: tuple[str, ...] = ()
     mask: Bytes | None = None
     quality: float | None = None
+    hints: Mapping[str, Bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

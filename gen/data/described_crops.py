@@ -6,10 +6,10 @@ of the eight turns and flips, and a caption, all from the generator that it is g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -17,10 +17,11 @@ from pydantic import Field
 from ..errors import InputError
 from .described import COVER, UNKNOWN, Bytes, Described
 from .described_sources import DescribedBands, DescribedImages
+from .described_stream import DescribedCollection, DescribedStream
 from .described_world import DescribedWorld
 from .splits import Split, split_of
 
-DescribedSource = Annotated[DescribedImages | DescribedBands | DescribedWorld, Field(discriminator="kind")]
+DescribedSource = Annotated[DescribedImages | DescribedBands | DescribedWorld | DescribedCollection, Field(discriminator="kind")]
 _TRIES = 20
 D = TypeVar("D", bound=np.generic)
 
@@ -35,6 +36,7 @@ class Crop:
         of: The picture; its ``gsd`` is the crop's, its pixels and mask are those of the picture.
         caption: One of the picture's captions, or empty.
         name: Picture, corner and reduction.
+        hints: The picture's hints, cut alike, ``[C, S, S]`` uint8.
     """
 
     pixels: Bytes
@@ -42,6 +44,15 @@ class Crop:
     of: Described
     caption: str
     name: str
+    hints: Mapping[str, Bytes] = field(default_factory=dict)
+
+
+class Drawn(NamedTuple):
+    """The pictures of one part of a collection."""
+
+    stream: DescribedStream
+    part: Split
+    least: float | None = None
 
 
 class CropSampler:
@@ -52,12 +63,12 @@ class CropSampler:
     """
 
     def __init__(
-        self, sources: Iterable[tuple[float, Sequence[Described]]], crop: int, reductions: Sequence[int] = (1,), turns: bool = True
+        self, sources: Iterable[tuple[float, Sequence[Described] | Drawn]], crop: int, reductions: Sequence[int] = (1,), turns: bool = True
     ) -> None:
         """Sort pictures by place.
 
         Args:
-            sources: Weight and pictures of each source; pictures smaller than a crop are left out.
+            sources: Weight of each source, and its pictures or collection; pictures smaller than a crop are left out.
             crop: Side of a crop in pixels.
             reductions: How many pixels per axis may be averaged into one; each picture takes those that it is large enough for.
             turns: Whether to turn and flip.
@@ -66,9 +77,13 @@ class CropSampler:
             InputError: If no picture is large enough.
         """
         self.crop, self.reductions, self.turns = crop, tuple(reductions), turns
-        self.sources: list[list[list[Described]]] = []
+        self.sources: list[list[list[Described]] | Drawn] = []
         weights: list[float] = []
         for weight, pictures in sources:
+            if isinstance(pictures, Drawn):
+                self.sources.append(pictures)
+                weights.append(weight)
+                continue
             places: dict[str, list[Described]] = {}
             for picture in pictures:
                 if min(picture.pixels.shape[-2:]) >= crop * min(self.reductions):
@@ -78,12 +93,25 @@ class CropSampler:
                 weights.append(weight)
         if not self.sources:
             raise InputError(f"no picture is at least {crop} x {crop} pixels; lower 'size' or add sources")
-        self._weights = np.asarray(weights) / sum(weights)
+        total = sum(weights)
+        self._weights = np.asarray(weights) / total if total else np.full(len(weights), 1 / len(weights))
 
     @property
     def pictures(self) -> list[Described]:
-        """All pictures that crops are drawn from."""
-        return [picture for places in self.sources for pictures in places for picture in pictures]
+        """All pictures in memory that crops are drawn from."""
+        memory = [places for places in self.sources if not isinstance(places, Drawn)]
+        return [picture for places in memory for pictures in places for picture in pictures]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the pictures in memory, and of the collections."""
+        return [*(picture.name for picture in self.pictures), *(s.stream.name for s in self.sources if isinstance(s, Drawn))]
+
+    @property
+    def captions(self) -> list[str]:
+        """Captions of the pictures in memory, and some of the collections'."""
+        streamed = [caption for source in self.sources if isinstance(source, Drawn) for caption in source.stream.captions()]
+        return [caption for picture in self.pictures for caption in picture.captions] + streamed
 
     def item(self, rng: np.random.Generator) -> Crop:
         """One crop; all random choices come from `rng`."""
@@ -97,8 +125,11 @@ class CropSampler:
 
     def _draw(self, rng: np.random.Generator) -> Crop:
         places = self.sources[int(rng.choice(len(self.sources), p=self._weights))]
-        pictures = places[int(rng.integers(len(places)))]
-        picture = pictures[int(rng.integers(len(pictures)))]
+        if isinstance(places, Drawn):
+            picture = places.stream.draw(rng, places.part, self.crop * min(self.reductions), places.least)
+        else:
+            pictures = places[int(rng.integers(len(places)))]
+            picture = pictures[int(rng.integers(len(pictures)))]
         fits = [factor for factor in self.reductions if min(picture.pixels.shape[-2:]) >= factor * self.crop]
         factor = fits[int(rng.integers(len(fits)))]
         top, left = (int(rng.integers(0, size - self.crop * factor + 1)) for size in picture.pixels.shape[-2:])
@@ -120,15 +151,14 @@ def cut(picture: Described, top: int, left: int, size: int, factor: int = 1, tur
         caption: Its caption.
     """
     rows, cols = slice(top, top + size * factor), slice(left, left + size * factor)
-    pixels = picture.pixels[:, rows, cols]
-    if factor > 1:
-        pixels = np.floor(_mean(pixels.astype(np.float32), factor) + 0.5).astype(np.uint8)
+    pixels = _reduced(picture.pixels[:, rows, cols], factor)
     shares = None
     if picture.mask is not None:
         shares = _mean(shares_of(picture.mask[rows, cols]), factor)
         shares = _turned(shares, turn)
     gsd = None if picture.gsd is None else picture.gsd * factor
-    return Crop(_turned(pixels, turn), shares, replace(picture, gsd=gsd), caption, f"{picture.name}+{top},{left}/{factor}")
+    hints = {name: _turned(_reduced(hint[:, rows, cols], factor), turn) for name, hint in picture.hints.items()}
+    return Crop(_turned(pixels, turn), shares, replace(picture, gsd=gsd), caption, f"{picture.name}+{top},{left}/{factor}", hints)
 
 
 def shares_of(codes: Bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -138,10 +168,10 @@ def shares_of(codes: Bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 def read_split(
-    sources: Sequence[DescribedImages | DescribedBands | DescribedWorld],
+    sources: Sequence[DescribedImages | DescribedBands | DescribedWorld | DescribedCollection],
     root: Path,
     wanted: Sequence[Split] = ("train", "validation", "test"),
-) -> dict[Split, list[tuple[float, list[Described]]]]:
+) -> dict[Split, list[tuple[float, list[Described] | Drawn]]]:
     """Read sources and divide their pictures by place.
 
     Args:
@@ -152,18 +182,29 @@ def read_split(
     Returns:
         Per part the weight and pictures of each source. The procedural world is all training: another seed is another world.
     """
-    parts: dict[Split, list[tuple[float, list[Described]]]] = {part: [] for part in wanted}
+    parts: dict[Split, list[tuple[float, list[Described] | Drawn]]] = {part: [] for part in wanted}
     for source in sources:
         if source.weight <= 0:
             continue
+        if isinstance(source, DescribedCollection):
+            stream = source.open(root)
+            for part in wanted:
+                parts[part].append((source.weight, Drawn(stream, part)))
+            continue
         kept: dict[Split, list[Described]] = {part: [] for part in wanted}
         for picture in source.pictures(root):
-            part: Split = "train" if isinstance(source, DescribedWorld) else split_of(picture.place)
+            part = "train" if isinstance(source, DescribedWorld) else split_of(picture.place)
             if part in kept:
                 kept[part].append(picture)
         for part, pictures in kept.items():
             parts[part].append((source.weight, pictures))
     return parts
+
+
+def _reduced(pixels: Bytes, factor: int) -> Bytes:
+    if factor == 1:
+        return pixels
+    return np.asarray(np.floor(_mean(pixels.astype(np.float32), factor) + 0.5), dtype=np.uint8)
 
 
 def _mean(image: np.ndarray[tuple[int, ...], np.dtype[np.float32]], factor: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

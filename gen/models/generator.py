@@ -8,14 +8,15 @@ Letters: B batch, Z latent channels, K hint classes, h w rows and columns of lat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from .control import ContentTokenAdapter, LocationResidualNet, add_residuals
 from .embed import MetadataEmbedding
 
 
@@ -58,18 +59,28 @@ def build_text_encoder(vocabulary: int, eos: int, bos: int, **settings: Any) -> 
 
 
 class Generator(nn.Module):
-    """Denoiser, text encoder and metadata embedding."""
+    """Denoiser, text encoder, metadata embedding and control networks."""
 
     def __init__(
         self,
         unet: UNet2DConditionModel,
         text_encoder: CLIPTextModel,
         metadata_embedding: MetadataEmbedding | None = None,
-        controls: Sequence[nn.Module] = (),
+        controls: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.unet, self.text_encoder, self.metadata_embedding = unet, text_encoder, metadata_embedding
-        self.controls = nn.ModuleList(controls)
+        self.controls = nn.ModuleDict(dict(controls or {}))
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Compute inner values again on the way back, wherever a part can."""
+        self.unet.enable_gradient_checkpointing()
+        text: Any = self.text_encoder
+        # The old name is on its way out.
+        getattr(text, "activation_checkpointing_enable", text.gradient_checkpointing_enable)()
+        for network in self.controls.values():
+            if getattr(network, "_supports_gradient_checkpointing", False):
+                network.enable_gradient_checkpointing()  # type: ignore[operator]
 
     def forward(
         self,
@@ -78,6 +89,7 @@ class Generator(nn.Module):
         tokens: Tensor,
         values: Tensor | None = None,
         known: Tensor | None = None,
+        given: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """One evaluation.
 
@@ -87,43 +99,53 @@ class Generator(nn.Module):
             tokens: ``[B, L]``.
             values: Metadata ``[B, F]`` in the network's range.
             known: Which of them are known, ``[B, F]`` bool.
+            given: For each control network what it reads, under its name, and under ``<name>.present`` which of it there is.
 
         Returns:
             ``[B, Z, h, w]``.
         """
         words = self.text_encoder(tokens).last_hidden_state
-        return denoise(self.unet, inputs, time, words, self.metadata_embedding, values, known)
+        label = label_of(self.unet, len(inputs), self.metadata_embedding, values, known)
+        read = given or {}
+        outputs = []
+        for name, network in self.controls.items():
+            there = read[f"{name}.present"]
+            if isinstance(network, ContentTokenAdapter):
+                words = network(read[name], words, present=there[:, 0])
+            elif isinstance(network, LocationResidualNet):
+                outputs.append(network(time, read[name], present=there[:, 0]))
+            else:
+                # An absent hint of a stock ControlNet is a black picture; ours is told.
+                more: dict[str, Any] = {} if isinstance(network, ControlNetModel) else {"present": there}
+                outputs.append(network(inputs, time, words, read[name], class_labels=label, **more))
+        residuals = {}
+        if outputs:
+            total = add_residuals(outputs)
+            residuals = {
+                "down_block_additional_residuals": total.down_block_res_samples,
+                "mid_block_additional_residual": total.mid_block_res_sample,
+            }
+        made: Tensor = self.unet(inputs, time, words, class_labels=label, **residuals).sample
+        return made
 
 
-def denoise(
-    unet: UNet2DConditionModel,
-    inputs: Tensor,
-    time: Tensor,
-    words: Tensor,
-    embedding: MetadataEmbedding | None = None,
-    values: Tensor | None = None,
-    known: Tensor | None = None,
-    **residuals: Any,
-) -> Tensor:
-    """A stock denoiser with its metadata: as a vector of `embedding`, or as the class of a denoiser that embeds it itself.
+def label_of(
+    unet: UNet2DConditionModel, count: int, embedding: MetadataEmbedding | None, values: Tensor | None, known: Tensor | None
+) -> Tensor | None:
+    """What a stock denoiser gets as ``class_labels``: metadata as a vector, or the one number that it embeds itself.
 
     Args:
         unet: The denoiser.
-        inputs: ``[B, Z + ..., h, w]``.
-        time: ``[B]``.
-        words: ``[B, L, D]``.
-        embedding: Turns metadata into a vector; None for a denoiser with ``class_embed_type="timestep"`` or without metadata.
-        values: ``[B, F]``.
+        count: B.
+        embedding: Turns metadata into a vector; None for a denoiser with ``class_embed_type="timestep"``, or without metadata.
+        values: ``[B, F]``; 0 for such a denoiser if left out.
         known: ``[B, F]``.
-        residuals: Of control networks, as the denoiser takes them.
 
     Returns:
-        ``[B, Z, h, w]``.
+        ``[B, D]``, ``[B]``, or None.
     """
-    label: Tensor | None = None
     if embedding is not None and values is not None:
-        label = embedding(values, known)
-    elif unet.config["class_embed_type"] == "timestep":
-        label = torch.zeros(len(inputs), device=inputs.device) if values is None else values[:, 0]
-    made: Tensor = unet(inputs, time, words, class_labels=label, **residuals).sample
-    return made
+        return embedding(values, known)
+    if unet.config["class_embed_type"] == "timestep":
+        return torch.zeros(count, device=unet.device) if values is None else values[:, 0]
+    return None

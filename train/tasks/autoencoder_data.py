@@ -52,7 +52,7 @@ class DisplayCrops:
         """Read the pictures of the training and validation places."""
         parts = read_split(config.sources, root, ("train", "validation"))
         self._train = CropSampler(parts["train"], config.size, config.reductions)
-        self.names = [picture.name for picture in self._train.pictures]
+        self.names = self._train.names
         self._validation = None
         if any(pictures for _, pictures in parts["validation"]):
             self._validation = CropSampler(parts["validation"], config.size, config.reductions, turns=False)

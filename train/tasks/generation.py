@@ -23,8 +23,9 @@ from ...gen.schedulers.forward import forward_process
 from ..order import Stream, sample_noise, sample_uniform
 from ..task import Batch, Probe
 from .autoencoder import contact_sheet
-from .generation_conditions import Conditions
+from .generation_conditions import Conditions, for_controls
 from .generation_config import GenerationConfig
+from .generation_controls import ControlInputs
 from .generation_data import GenerationData, Sample
 from .generation_parts import Parts, build_network, read_parts
 from .generation_sampling import draw
@@ -50,10 +51,11 @@ class GenerationTask:
         self.recipe, self.config = recipe, recipe.task
         torch.manual_seed(recipe.seed)
         self.parts: Parts = read_parts(self.config, recipe.initialise)
-        self.data = GenerationData(self.config, recipe.data, recipe.seed, self.parts.autoencoder)
+        self.controls = ControlInputs(self.config.controls, self.parts.folder)
+        self.data = GenerationData(self.config, recipe.data, recipe.seed, self.parts.autoencoder, self.controls)
         self.tokenizer = self.parts.tokenizer or self._learnt_tokenizer()
-        self.schema: MetadataSchema | None = None if self.config.metadata_schema is None else schema(self.config.metadata_schema)
-        self.conditions = Conditions(self.config, self.tokenizer, self.schema)
+        self.schema: MetadataSchema | None = schema(self.config.metadata_schema) if self.config.metadata_schema else None
+        self.conditions = Conditions(self.config, self.tokenizer, self.schema, self.controls)
         try:
             self.process = forward_process(self.config.scheduler, self.config.min_snr)
         except (TypeError, ValueError) as error:
@@ -152,7 +154,7 @@ class GenerationTask:
         clean, noise, time = tensors["latents"], tensors["noise"], tensors["time"]
         state = self.process.noised(clean, noise, time)
         inputs = torch.cat([state, tensors["extra"]], 1) if "extra" in tensors else state
-        output = model(inputs, time, tensors["tokens"], tensors.get("values"), tensors.get("known"))
+        output = model(inputs, time, tensors["tokens"], tensors.get("values"), tensors.get("known"), for_controls(tensors))
         return (output - self.process.target(clean, noise, time)).square().mean((1, 2, 3))
 
     def _adherence(self, model: nn.Module) -> dict[str, float]:
@@ -180,7 +182,7 @@ class GenerationTask:
         from ...gen.conditioning.tokenizer import train_tokenizer
 
         length = int(self.config.text.model.get("max_position_embeddings", 77))
-        return train_tokenizer(self.data.captions, self.config.text.vocabulary, length)
+        return train_tokenizer(self.data.captions(), self.config.text.vocabulary, length)
 
 
 def _network(model: nn.Module) -> Generator:

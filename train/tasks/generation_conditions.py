@@ -6,7 +6,7 @@ the picture times 1 - mask), share of each hint class, and whether there is a hi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,28 +14,33 @@ from torch import Tensor
 
 from ...gen.conditioning.schemas import MetadataSchema
 from .generation_config import DropConfig, GenerationConfig
+from .generation_controls import ControlInputs
 from .generation_data import Sample, metadata_of
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
+CONTROL = "control."
+"""Names of tensors for control networks begin with this."""
 _HOLE = 6  # uniform numbers that a hole in a picture takes
 
 
 class Conditions:
     """Turns samples into what the network takes."""
 
-    def __init__(self, config: GenerationConfig, tokenizer: CLIPTokenizer, schema: MetadataSchema | None) -> None:
+    def __init__(self, config: GenerationConfig, tokenizer: CLIPTokenizer, schema: MetadataSchema | None, controls: ControlInputs) -> None:
         """Remember the parts.
 
         Args:
             config: The task's.
             tokenizer: Of the text encoder.
             schema: Of the metadata; None for a network without.
+            controls: What control networks read.
         """
-        self.config, self.tokenizer, self.schema = config, tokenizer, schema
+        self.config, self.tokenizer, self.schema, self.controls = config, tokenizer, schema, controls
         fields = 0 if schema is None else len(schema.fields)
-        self.draws = 3 + fields + len(config.hints) + 1 + _HOLE
+        self._own = 3 + fields + len(config.hints) + 1 + _HOLE
+        self.draws = self._own + controls.draws
         """Uniform numbers that a sample takes."""
 
     def tensors(self, samples: Sequence[Sample], uniform: Tensor | None = None) -> dict[str, Tensor]:
@@ -48,7 +53,7 @@ class Conditions:
 
         Returns:
             ``tokens`` ``[B, L]``, ``values`` and ``known`` ``[B, F]`` where there is a schema, and ``extra`` ``[B, ..., h, w]``, the
-            channels beside the noisy latents, where there are any.
+            channels beside the noisy latents, where there are any; and what control networks read.
         """
         numbers = torch.ones(len(samples), self.draws, dtype=torch.float64) if uniform is None else uniform
         drop = self.config.drop if uniform is not None else DropConfig(text=0, field=0, hint=0, hint_class=0, everything=0)
@@ -63,13 +68,14 @@ class Conditions:
             made |= {"values": torch.where(known, values, self.schema.nulls()), "known": known}
         parts = []
         if self.config.inpainting is not None:
-            parts.append(self._kept(samples, numbers[:, -_HOLE - 1 :]))
+            parts.append(self._kept(samples, numbers[:, self._own - _HOLE - 1 : self._own]))
         if self.config.hints:
             there = (numbers[:, 2] >= drop.hint) & ~nothing
             parts.append(self._hints(samples, there, numbers[:, at : at + len(self.config.hints)] >= drop.hint_class))
         if parts:
             made["extra"] = torch.cat(parts, 1)
-        return made
+        told = self.controls.tensors([sample.controls for sample in samples], None if uniform is None else uniform[:, self._own :])
+        return made | {f"{CONTROL}{name}": value for name, value in told.items()}
 
     def without(self, conditions: dict[str, Tensor]) -> dict[str, Tensor]:
         """The same with text, metadata and hints left out, for guidance; a given part of the picture stays."""
@@ -82,7 +88,8 @@ class Conditions:
             hints = len(self.config.hints) + 1 if self.config.hints else 0
             made["extra"] = conditions["extra"].clone()
             made["extra"][:, made["extra"].shape[1] - hints :] = 0
-        return made
+        # Control networks stay on: guidance acts on text and metadata, as published.
+        return made | {name: value for name, value in conditions.items() if name.startswith(CONTROL)}
 
     def words(self, texts: Sequence[str]) -> Tensor:
         """Tokens ``[B, L]`` of texts, cut at the tokenizer's length."""
@@ -131,3 +138,8 @@ def _hole(numbers: Sequence[float], size: tuple[int, int]) -> Tensor:
     first, start = int(top * (height - rows_ + 1)), int(left * (width - cols_ + 1))
     mask[:, first : first + rows_, start : start + cols_] = 1.0
     return 1.0 - mask if kind > 0.85 else mask
+
+
+def for_controls(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a batch what the control networks read, by the networks' names."""
+    return {name.removeprefix(CONTROL): value for name, value in tensors.items() if name.startswith(CONTROL)}

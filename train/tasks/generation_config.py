@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -48,6 +48,32 @@ class GuidanceConfig(BaseModel):
     shown: int = Field(24, ge=1)
 
 
+class ControlConfig(BaseModel):
+    """A control network beside the denoiser, and what it reads."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["hints", "controlnet", "location", "content"]
+    """CRS-Diff's adapter of many hints, a stock ControlNet, GeoSynth's net of the place, CRS-Diff's tokens of a content picture."""
+    hints: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Names and channels of the hint pictures, in the network's order."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """The network's own settings; ``encoder`` those of a frozen encoder of places or content that is made anew."""
+    keep_all: float = Field(0.0, ge=0, le=1)
+    """Share of the samples in which nothing is left out,"""
+    drop_all: float = Field(0.0, ge=0, le=1)
+    """in which all is left out,"""
+    drop_each: float | list[float] = 0.0
+    """and, in the others, the probability that each hint is left out."""
+
+    @model_validator(mode="after")
+    def _reads(self) -> ControlConfig:
+        """Refuse hints where none are read, and none where they are."""
+        if (self.kind in ("hints", "controlnet")) != bool(self.hints):
+            raise ValueError(f"a control network of kind {self.kind} {'needs' if not self.hints else 'reads no'} hints")
+        return self
+
+
 class GenerationConfig(BaseModel):
     """Networks, diffusion, conditions and data of a generator."""
 
@@ -56,21 +82,24 @@ class GenerationConfig(BaseModel):
     kind: Literal["generation"] = "generation"
     bands: list[str] = Field(default=["red", "green", "blue"], min_length=3, max_length=3)
     unit: str = "display"
-    base: str | None = None
-    """Folder in diffusers layout whose parts (unet, vae, text_encoder, tokenizer) the run starts from; None makes new ones."""
-    autoencoder: str | None = None
-    """Folder of the autoencoder; None takes that of `base`, or a new one of `vae`, which is good for checks alone."""
+    base: str = ""
+    """Folder in diffusers layout whose parts (unet, vae, text_encoder, tokenizer) the run starts from; empty makes new ones."""
+    autoencoder: str = ""
+    """Folder of the autoencoder; empty takes that of `base`, or a new one of `vae`, which is good for checks alone."""
     vae: dict[str, Any] = Field(default_factory=dict)
     """Configuration of a new autoencoder."""
     unet: dict[str, Any] = Field(default_factory=dict)
-    """Configuration of `UNet2DConditionModel` where it is made anew."""
+    """Configuration of `UNet2DConditionModel` where it is made anew; of one that is read only
+    ``class_embed_type`` may differ. There, ``"none"`` is none."""
     text: TextConfig = TextConfig()  # type: ignore[call-arg]
-    metadata_schema: str | None = "earthgen"
-    """Which metadata the network is told, and how; None for none."""
+    metadata_schema: str = "earthgen"
+    """Which metadata the network is told, and how; empty for none."""
     hints: list[str] = Field(default_factory=list)
     """Classes of the mask that come in as channels, names of `gen.data.described.COVER`; none for no mask."""
     inpainting: float | None = Field(None, ge=0, le=1)
     """Share of the samples in which a part of the picture is given; None for a network without the channels for it."""
+    controls: dict[str, ControlConfig] = Field(default_factory=dict)
+    """Control networks by name."""
     scheduler: dict[str, Any] = Field(default_factory=dict)
     """Configuration of the diffusers scheduler that the model is saved with."""
     sampler: Literal["DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler"] = (
@@ -99,6 +128,8 @@ class GenerationConfig(BaseModel):
         if strange:
             raise ValueError(f"there is no mask class {strange[0]!r}; choose from {', '.join(COVER)}")
         flow = self.scheduler.get("prediction_type") == "flow_prediction"
+        if self.bank and any(control.hints for control in self.controls.values()):
+            raise ValueError("a bank of crops keeps no hint pictures; set bank to 0 for control networks that read some")
         if flow and self.min_snr is not None:
             raise ValueError("min_snr is for diffusion; a flow weights by its density of times, so leave it out")
         return self

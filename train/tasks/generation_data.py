@@ -6,7 +6,8 @@ that the numbers do not depend on which sample asked first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,15 @@ from torch.nn import functional as F
 from ...gen.conditioning.metadata import Metadata
 from ...gen.conditioning.schemas import MetadataSchema
 from ...gen.data.described import COVER, Described
-from ...gen.data.described_crops import Crop, CropSampler, read_split
+from ...gen.data.described_crops import Crop, CropSampler, Drawn, read_split
 from ...gen.data.splits import Split
 from ...gen.errors import InputError
 from ...gen.models.autoencoder import encode_mean, latent_factor
 from ..order import Stream, sample_rng
 from .generation_config import GenerationConfig
+from .generation_controls import ControlInputs
 
+Group = tuple[float, list[Described] | Drawn]
 _GROUP = 16
 _LEAST, _MOST = 2.0**-5, 2.0**12  # metres per pixel that the schemas know
 
@@ -39,6 +42,7 @@ class Sample:
         of: The picture, with the crop's ground sampling distance.
         caption: One of its captions, or empty.
         name: Picture and corner.
+        controls: What the control networks read of it.
     """
 
     latents: Tensor
@@ -46,6 +50,7 @@ class Sample:
     of: Described
     caption: str
     name: str
+    controls: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class GenerationData:
@@ -53,12 +58,11 @@ class GenerationData:
 
     Attributes:
         autoencoder: Frozen.
-        captions: All captions of the training places, in order.
         names: Names of the training pictures.
         held_out_names: Names of the validation pictures.
     """
 
-    def __init__(self, config: GenerationConfig, root: Path, seed: int, autoencoder: AutoencoderKL) -> None:
+    def __init__(self, config: GenerationConfig, root: Path, seed: int, autoencoder: AutoencoderKL, controls: ControlInputs) -> None:
         """Read the pictures.
 
         Args:
@@ -66,11 +70,13 @@ class GenerationData:
             root: Data folder.
             seed: Of the run.
             autoencoder: Frozen.
+            controls: Reads what control networks are told.
 
         Raises:
             InputError: If no picture is large enough, or the crop is no multiple of the autoencoder's factor.
         """
-        self.config, self.seed, self.autoencoder = config, seed, autoencoder.eval().requires_grad_(False)
+        self.config, self.seed, self.controls = config, seed, controls
+        self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.factor = latent_factor(autoencoder)
         size = config.pictures.size
         if size % self.factor:
@@ -81,9 +87,9 @@ class GenerationData:
         if train is None:
             raise InputError("none of the pictures belongs to a training place; add sources")
         self._train = train
-        self.names = [picture.name for picture in train.pictures]
-        self.captions = [caption for _, pictures in parts["train"] for picture in pictures for caption in picture.captions]
-        self.held_out_names = [picture.name for picture in validation.pictures] if validation else []
+        self.names = train.names
+        self.held_out_names = validation.names if validation else []
+        self._groups = parts["train"]
         self._bank: dict[int, Sample] = {}
 
     @property
@@ -91,6 +97,16 @@ class GenerationData:
         """Of a sample's latents: channels, rows, columns."""
         side = self.config.pictures.size // self.factor
         return int(self.autoencoder.config["latent_channels"]), side, side
+
+    def captions(self) -> list[str]:
+        """All captions of the training places in memory, and some of the collections', in order."""
+        found: list[str] = []
+        for _, pictures in self._groups:
+            if isinstance(pictures, Drawn):
+                found += pictures.stream.captions()
+            else:
+                found += [caption for picture in pictures for caption in picture.captions]
+        return found
 
     def samples(self, indices: list[int]) -> list[Sample]:
         """Training samples of these indices, each with a caption of its own."""
@@ -125,7 +141,7 @@ class GenerationData:
             return []
         return [sampler.item(np.random.default_rng([seed, 77, number])) for number in range(count)]
 
-    def _read(self, root: Path) -> dict[Split, list[tuple[float, list[Described]]]]:
+    def _read(self, root: Path) -> dict[Split, list[Group]]:
         """Pictures of each part, with weights that give `also` its share."""
         config = self.config
         parts = read_split(config.pictures.sources, root)
@@ -139,12 +155,12 @@ class GenerationData:
             parts[part] = [*parts[part], *((weight * factor, pictures) for weight, pictures in groups)]
         return parts
 
-    def _sampler(self, part: Split, groups: list[tuple[float, list[Described]]]) -> CropSampler | None:
+    def _sampler(self, part: Split, groups: list[Group]) -> CropSampler | None:
         least = self.config.minimum_quality
         if least is not None:
-            groups = [(w, [p for p in pictures if p.quality is None or p.quality >= least]) for w, pictures in groups]
+            groups = [(weight, _of_quality(pictures, least)) for weight, pictures in groups]
         size = self.config.pictures.size
-        if not any(min(picture.pixels.shape[-2:]) >= size for _, pictures in groups for picture in pictures):
+        if not any(isinstance(found, Drawn) or any(min(p.pixels.shape[-2:]) >= size for p in found) for _, found in groups):
             return None
         return CropSampler(groups, size, self.config.pictures.reductions, turns=part == "train")
 
@@ -162,7 +178,7 @@ class GenerationData:
             parts = [encode_mean(self.autoencoder, part.to(home)).float().cpu() for part in pixels.split(_GROUP)]
         latents = torch.cat(parts)
         return [
-            Sample(row.clone(), self._hints(crop), replace(crop.of, mask=None), crop.caption, crop.name)
+            Sample(row.clone(), self._hints(crop), replace(crop.of, mask=None, hints={}), crop.caption, crop.name, self.controls.read(crop))
             for row, crop in zip(latents, crops, strict=True)
         ]
 
@@ -171,6 +187,12 @@ class GenerationData:
             return None
         chosen = torch.from_numpy(crop.shares[[COVER.index(name) for name in self.config.hints]])
         return F.avg_pool2d(chosen[None], self.factor)[0]
+
+
+def _of_quality(pictures: list[Described] | Drawn, least: float) -> list[Described] | Drawn:
+    if isinstance(pictures, Drawn):
+        return pictures._replace(least=least)
+    return [picture for picture in pictures if picture.quality is None or picture.quality >= least]
 
 
 def metadata_of(picture: Described, schema: MetadataSchema) -> Metadata:

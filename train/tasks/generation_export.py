@@ -47,16 +47,23 @@ def export_model(task: GenerationTask, model: Generator, folder: Path, card: dic
     }
     if plain.metadata_embedding is not None:
         components["metadata_embedding"] = plain.metadata_embedding
+    components |= {f"control_{name}": network for name, network in plain.controls.items()}
+    encoder = next((module for name, module in task.controls.encoders.items() if config.controls[name].kind == "location"), None)
+    if encoder is not None:
+        components["location_encoder"] = encoder
     settings: dict[str, Any] = {
         "bands": list(config.bands),
         "unit": config.unit,
-        "schema": config.metadata_schema,
+        "schema": config.metadata_schema or None,
         "hints": list(config.hints),
         "inpainting": config.inpainting is not None,
         "sizes": [config.pictures.size],
         "guidance_scale": config.guidance.scale,
         "num_inference_steps": config.guidance.steps,
     }
+    if config.controls:
+        other = {"location": {"place": 0}, "content": {"content": 0}}
+        settings["control_hints"] = {name: dict(one.hints) or other[one.kind] for name, one in config.controls.items()}
     write_model_folder(folder, pipeline=PIPELINE, components=components, settings=settings, card=_card(task, plain, card))
     write_json(folder / "recipe.json", dump_recipe(task.recipe))
 

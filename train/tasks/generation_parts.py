@@ -23,6 +23,7 @@ from ...gen.zoo.folder import load_weights, read_config
 from ...gen.zoo.names import resolve_model
 from .autoencoder import read_autoencoder
 from .generation_config import GenerationConfig
+from .generation_controls import build_controls
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def read_parts(config: GenerationConfig, initialise: Path | None) -> Parts:
     Raises:
         InputError: If a folder is missing or incomplete.
     """
-    given = initialise if initialise is not None else config.base
+    given = initialise if initialise is not None else config.base or None
     folder = None if given is None else resolve_model(given)
-    if config.autoencoder is not None:
+    if config.autoencoder:
         autoencoder = read_autoencoder(Path(config.autoencoder))
     elif folder is not None:
         autoencoder = read_autoencoder(folder / "vae")
@@ -85,7 +86,11 @@ def build_network(
     text = _text_encoder(config, tokenizer, folder)
     wanted = input_channels(latents[0], len(config.hints), config.inpainting is not None)
     try:
-        unet = _read_unet(folder / "unet", wanted) if folder is not None else _new_unet(config, wanted, latents, text.config.hidden_size)
+        unet = (
+            _read_unet(folder / "unet", wanted, config.unet)
+            if folder is not None
+            else _new_unet(config, wanted, latents, text.config.hidden_size)
+        )
         embedding = _embedding(config, unet)
     except (TypeError, ValueError) as error:
         raise InputError(f"task.unet: {error}") from error
@@ -93,31 +98,49 @@ def build_network(
         embedding.load_state_dict(load_weights(folder / "metadata_embedding", embedding))
     elif embedding is not None and initialise is not None:
         raise InputError(f"the folder {initialise} has no metadata_embedding; give an exported generator, or 'task.base' for a base model")
-    return Generator(unet, text, embedding).to(memory_format=torch.channels_last)
+    controls = build_controls(config.controls, unet, folder)
+    return Generator(unet, text, embedding, controls).to(memory_format=torch.channels_last)
 
 
 def _new_unet(config: GenerationConfig, channels: int, latents: tuple[int, int, int], width: int) -> UNet2DConditionModel:
-    return build_unet(channels, width, **{"sample_size": latents[1], "out_channels": latents[0], **config.unet})
+    settings = {"sample_size": latents[1], "out_channels": latents[0], **config.unet}
+    if settings.get("class_embed_type") == "none":
+        settings["class_embed_type"] = None
+    return build_unet(channels, width, **settings)
 
 
-def _read_unet(folder: Path, channels: int) -> UNet2DConditionModel:
-    """A stored denoiser; where it has fewer input channels than wanted, the further ones begin at zero."""
-    stored: Mapping[str, Any] = read_config(folder / "config.json")
-    unet = UNet2DConditionModel.from_config(dict(stored))
+def _read_unet(folder: Path, channels: int, settings: Mapping[str, Any]) -> UNet2DConditionModel:
+    """A stored denoiser; further input channels and a class embedding that it has not begin at zero."""
+    stored = dict(read_config(folder / "config.json"))
+    wanted = settings.get("class_embed_type", stored.get("class_embed_type"))
+    unet = UNet2DConditionModel.from_config(stored)
     unet.load_state_dict(load_weights(folder, unet))
+    wanted = None if wanted == "none" else wanted
+    if wanted != unet.config["class_embed_type"]:
+        if unet.config["class_embed_type"] is not None:
+            raise InputError(f"the denoiser {folder} has class_embed_type {unet.config['class_embed_type']}; the recipe wants {wanted}")
+        with_class = UNet2DConditionModel.from_config({**stored, "class_embed_type": wanted})
+        with_class.load_state_dict(unet.state_dict(), strict=False)
+        if wanted == "timestep":
+            nn.init.zeros_(with_class.class_embedding.linear_2.weight)
+            nn.init.zeros_(with_class.class_embedding.linear_2.bias)
+        unet = with_class
     has = int(unet.config["in_channels"])
-    if has == channels:
-        return unet
     if has > channels:
         raise InputError(f"the denoiser {folder} has {has} input channels and the recipe needs {channels}; make hints and inpainting agree")
+    if has < channels:
+        _widen(unet, channels)
+    return unet
+
+
+def _widen(unet: UNet2DConditionModel, channels: int) -> None:
     old = unet.conv_in
     unet.conv_in = nn.Conv2d(channels, old.out_channels, old.kernel_size, padding=old.padding)
     with torch.no_grad():
         unet.conv_in.weight.zero_()
-        unet.conv_in.weight[:, :has] = old.weight
+        unet.conv_in.weight[:, : old.in_channels] = old.weight
         unet.conv_in.bias.copy_(old.bias)
     unet.register_to_config(in_channels=channels)
-    return unet
 
 
 def _text_encoder(config: GenerationConfig, tokenizer: CLIPTokenizer, folder: Path | None) -> CLIPTextModel:
@@ -140,7 +163,7 @@ def _text_encoder(config: GenerationConfig, tokenizer: CLIPTokenizer, folder: Pa
 
 
 def _embedding(config: GenerationConfig, unet: UNet2DConditionModel) -> MetadataEmbedding | None:
-    if config.metadata_schema is None or schema(config.metadata_schema).head == "network":
+    if not config.metadata_schema or schema(config.metadata_schema).head == "network":
         return None
     width = int(unet.time_embedding.linear_2.out_features)
     return MetadataEmbedding(config.metadata_schema, width)

@@ -8,7 +8,7 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
-from .generation_conditions import Conditions
+from .generation_conditions import Conditions, for_controls
 from .generation_config import GenerationConfig
 
 
@@ -57,5 +57,5 @@ def build_sampler(config: GenerationConfig) -> Any:
 def _evaluated(model: nn.Module, state: Tensor, time: Tensor, given: dict[str, Tensor]) -> Tensor:
     inputs = torch.cat([state, given["extra"]], 1) if "extra" in given else state
     times = time.to(torch.float32).expand(len(state))
-    output: Tensor = model(inputs, times, given["tokens"], given.get("values"), given.get("known"))
+    output: Tensor = model(inputs, times, given["tokens"], given.get("values"), given.get("known"), for_controls(given))
     return output
