@@ -41,15 +41,17 @@ class HeldOutReadings:
         self._parts: dict[str, tuple[dict[str, Tensor], Tensor]] = {}
         for split, members in pictures.items():
             looks, owners = [], []
-            for number, picture in enumerate(members):
+            places = sorted({picture.place for picture in members})
+            for picture in members:
                 squares = _squares(*picture.pixels.shape[1:], crop)
                 looks += [look(picture, *square) for square in squares]
-                owners += [number] * len(squares)
+                owners += [places.index(picture.place)] * len(squares)
             if looks:
                 stacked = {name: torch.stack([getattr(one, name) for one in looks]) for name in looks[0]._fields}
                 self._parts[split] = (stacked, torch.tensor(owners))
         self.protocol = (
-            "places apart from training by a hash of their names; figures are means over pictures of the mean over up to five crops; "
+            "places apart from training by a hash of their names; figures are means over places of the mean over their crops, "
+            "up to five a picture; "
             "class: share right; gsd: mean |error| of log2 metres, octaves; month: mean distance on the circle, months (chance 3); "
             "cover: share of 4-pixel cells of the procedural world whose largest class is right; constant_...: the best constant guess"
         )
@@ -83,14 +85,14 @@ class HeldOutReadings:
         for number, (name, value) in enumerate(each.items()):
             where = known[:, number]
             if where.any():
-                figures[name] = _by_picture(value[where], owners[where])
+                figures[name] = _by_place(value[where], owners[where])
                 figures[f"n_{name}"] = float(len(owners[where].unique()))
         if known[:, 0].any():
             labels = truth["label"][known[:, 0]].long()
-            figures["constant_class"] = _by_picture((labels == labels.mode().values).float(), owners[known[:, 0]])
+            figures["constant_class"] = _by_place((labels == labels.mode().values).float(), owners[known[:, 0]])
         if known[:, 2].any():
             values = truth["log2_gsd"][known[:, 2]]
-            figures["constant_gsd"] = _by_picture((values - values.median()).abs(), owners[known[:, 2]])
+            figures["constant_gsd"] = _by_place((values - values.median()).abs(), owners[known[:, 2]])
         return figures
 
 
@@ -108,6 +110,6 @@ def _months_apart(found: Tensor, truth: Tensor) -> Tensor:
     return torch.atan2(angle.sin(), angle.cos()).abs() * 6 / math.pi
 
 
-def _by_picture(values: Tensor, owners: Tensor) -> float:
-    """Mean over pictures of the mean over their crops."""
+def _by_place(values: Tensor, owners: Tensor) -> float:
+    """Mean over places of the mean over their crops."""
     return float(np.mean([float(values[owners == owner].mean()) for owner in owners.unique()]))

@@ -1,4 +1,4 @@
-"""`earthgen evaluate`: a model's figures on pairs of low and high pictures, baselines beside them."""
+"""`earthgen evaluate`: figures on pairs of low and high pictures, or of a folder of generated pictures, baselines beside them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ _DEFAULT_MODEL = "zoo:ediffsr-x4-small"
 
 
 def evaluate(
-    pairs: Path = typer.Option(..., help="Folder with sub-folders low/ and high/ (or dataroot_LQ/, dataroot_GT/), files of equal names."),
+    pairs: Path | None = typer.Option(
+        None, help="Folder with sub-folders low/ and high/ (or dataroot_LQ/, dataroot_GT/), files of equal names."
+    ),
     model: str = typer.Option(_DEFAULT_MODEL, help="Model: a folder, zoo:NAME, or a hub id already on this machine."),
     bands: str = typer.Option("", help="Bands to read, by name or position and in the model's order; default: the model's own names."),
     metrics: str = typer.Option("", help="Comma-separated, such as psnr,ssim,lpips,sam,ergas,opensr. Default: the standard set."),
@@ -34,13 +36,36 @@ def evaluate(
     device: str = typer.Option("auto", help="auto, cpu, cuda."),
     dtype: str = typer.Option("auto", help="auto, float32, bfloat16, float16."),
     json_out: Path | None = typer.Option(None, "--json", help="Write everything, per image and with the protocol, to this file."),
+    generated: Path | None = typer.Option(None, help="Instead of --pairs: folder of generated pictures, scored as a set."),
+    reference: Path | None = typer.Option(None, help="Folder of real pictures that the generated ones are held against."),
+    training: Path | None = typer.Option(None, help="Folder of the generator's training pictures, for the trivial rows."),
+    features: str = typer.Option(
+        "auto", help="Feature network: zoo:features-small, inception, inception:FILE, clip:FOLDER, a folder; auto: inception if it is here."
+    ),
+    clip: Path | None = typer.Option(None, help="CLIP folder, for caption scores."),
+    captions: Path | None = typer.Option(None, help="Text file with a line 'name<TAB>caption' for each generated picture."),
 ) -> None:
-    """Score a model on pairs of pictures, with nearest and bicubic beside it.
+    """Score a model on pairs of pictures, or a folder of generated pictures against real ones, with trivial baselines beside it.
 
-    Two rows are the model's: the one-step mean (best in PSNR) and a sample (with detail like the truth). Every number has its protocol.
+    Pairs: two rows are the model's, the one-step mean (best in PSNR) and a sample (with detail like the truth). Sets: distances between
+    distributions, precision and recall, and caption scores. Every number has its protocol.
 
     Example: `earthgen evaluate --pairs pairs/ --model zoo:ediffsr-x4-small --metrics psnr,ssim,sam --json report.json`
+
+    Example: `earthgen evaluate --generated out/ --reference real/ --features zoo:features-small`
     """
+    if json_out is not None:
+        _check_target(json_out)
+    if generated is not None:
+        from .evaluate_sets import evaluate_sets
+
+        _refuse_both(pairs)
+        evaluate_sets(
+            generated=generated, reference=reference, training=training, features=features, clip=clip, captions=captions,
+            seed=seed, device=device, json_out=json_out,
+        )  # fmt: skip
+        return
+    pairs = _required(pairs)
     from ..gen.data.radiometry import radiometry_from_options
     from ..metrics.measures import STANDARD, measures_named
     from ..metrics.pair_folder import PairFolder
@@ -49,8 +74,6 @@ def evaluate(
 
     names = _listed(metrics) or list(STANDARD)
     measures_named([*names])
-    if json_out is not None:
-        _check_target(json_out)
     pipeline = SuperResolutionPipeline.load(model, device, dtype)
     folder = PairFolder(
         pairs,
@@ -65,6 +88,21 @@ def evaluate(
     if json_out is not None:
         report.write(json_out)
         typer.echo(f"wrote {json_out}")
+
+
+def _refuse_both(pairs: Path | None) -> None:
+    from ..gen.errors import InputError
+
+    if pairs is not None:
+        raise InputError("--pairs and --generated are two evaluations; give one of them")
+
+
+def _required(pairs: Path | None) -> Path:
+    from ..gen.errors import InputError
+
+    if pairs is None:
+        raise InputError("there is nothing to evaluate; give --pairs, or --generated with --reference")
+    return pairs
 
 
 def _listed(text: str) -> list[str]:
