@@ -104,6 +104,8 @@ def build_network(
 
 def _new_unet(config: GenerationConfig, channels: int, latents: tuple[int, int, int], width: int) -> UNet2DConditionModel:
     settings = {"sample_size": latents[1], "out_channels": latents[0], **config.unet}
+    if not config.metadata_schema:
+        settings.setdefault("class_embed_type", "none")
     if settings.get("class_embed_type") == "none":
         settings["class_embed_type"] = None
     return build_unet(channels, width, **settings)
