@@ -103,7 +103,7 @@ class EarthPipeline(EarthModel):
             InputError: If an argument is wrong, or values become infinite or NaN on the way.
         """
         check_output_type(output_type)
-        listed = {"prompt": prompt, "metadata": metadata, "image": image, "mask": mask}
+        listed = {"prompt": prompt, "metadata": metadata, "image": image, "mask": mask, **(hints or {})}
         count = count_pictures(listed, seed, num_images)
         given = locals() | {"facts": {"gsd": gsd, "lat": lat, "lon": lon, "date": date, "cloud_cover": cloud_cover}}
         request = read_request(self, given, count)
@@ -151,6 +151,8 @@ class EarthPipeline(EarthModel):
     def pictures_of(self, latents: Tensor, request: Request) -> Tensor:
         """Decode ``[B, Z, h, w]``; pixels that were to be kept are the given ones. ``[B, C, H, W]`` float32 on the CPU."""
         pictures = decode(self.vae, latents.to(self.vae.device, self.vae.dtype)).float().cpu()[..., : request.height, : request.width]
+        if not bool(torch.isfinite(pictures).all()):
+            raise InputError("the autoencoder made values that are not finite; use the dtype float32, or take another model")
         if request.images is None or request.masks is None:
             return pictures
         return torch.lerp(request.images, pictures, request.masks)
@@ -194,6 +196,7 @@ class EarthPipeline(EarthModel):
             guidance=", ".join(f"{name} {scale:g}" for name, scale in scales.items()),
             strength=None if request.images is None else f"{request.strength:g}",
             repainted="part" if request.masks is not None else None,
+            lora=self.lora.name if self.lora is not None else None,
         )
 
 

@@ -21,6 +21,7 @@ class Conditions:
         words: Encoded text, two of ``[B, T, D]``.
         heard: Which tokens count, two of ``[B, T]`` bool; None where all do.
         labels: Metadata for the denoiser's time embedding, two of ``[B, D]`` or ``[B]``; None without.
+        control_labels: Metadata for control networks, where these have an embedding of their own; else those of the denoiser.
         hints: Hint channels of the denoiser's input, two of ``[B, K + 1, h, w]``; None without.
         kept: Repaint mask and latents of what is kept, ``[B, 1 + Z, h, w]``; None for a denoiser without these channels.
         controls: Control networks; they are part of the hints.
@@ -31,6 +32,7 @@ class Conditions:
     words: tuple[Tensor, Tensor]
     heard: tuple[Tensor | None, Tensor | None]
     labels: tuple[Tensor | None, Tensor | None]
+    control_labels: tuple[Tensor | None, Tensor | None]
     hints: tuple[Tensor | None, Tensor | None]
     kept: Tensor | None
     controls: tuple[BoundControl, ...]
@@ -66,7 +68,8 @@ def predict(unet: Any, conditions: Conditions, sample: Tensor, time: Tensor, on:
     latents = sample.to(dtype)
     if labels is not None and unet.config["class_embed_type"] != "timestep":
         labels = labels.to(dtype)
-    residuals = residuals_of(conditions.controls, latents, time, words, labels) if "hints" in on else {}
+    told = conditions.control_labels["metadata" in on]
+    residuals = residuals_of(conditions.controls, latents, time, words, told) if "hints" in on else {}
     output = unet(inputs, time, words, class_labels=labels, encoder_attention_mask=heard, **residuals)
     return output.sample.float()
 

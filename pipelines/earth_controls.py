@@ -49,7 +49,7 @@ class BoundControl:
             return self.module(time, self.location, conditioning_scale=self.weight, present=self.present)
         more: dict[str, Any] = {}
         if self.labels:
-            more["class_labels"] = labels
+            more["class_labels"] = None if labels is None else labels.to(self.module.dtype)
         for name in ("present", "strengths", "frame_labels"):
             if getattr(self, name) is not None:
                 more[name] = getattr(self, name)

@@ -130,6 +130,9 @@ def _values(given: Given, name: str) -> Tensor:
 
 
 def _pil(image: Any) -> np.ndarray:
+    if image.mode[:1] in "IF":  # 16 bits and more
+        deep = np.asarray(image)
+        return (deep.astype(np.float32) / (65535.0 if image.mode[0] == "I" else 1.0))[None]
     mode = "L" if image.mode in ("1", "L", "LA", "P") and image.getbands() != ("P",) else "RGB"
     pixels = np.asarray(image.convert(mode))
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

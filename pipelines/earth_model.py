@@ -21,7 +21,10 @@ from ..gen.zoo.names import resolve_model
 from .earth_parts import CONTROL, check_parts, load_component
 
 PIPELINE = "EarthPipeline"
-_PARTS = ("vae", "unet", "scheduler", "text_encoder", "tokenizer", "metadata_embedding", "location_encoder")
+_PARTS = (
+    "vae", "unet", "scheduler", "text_encoder", "tokenizer", "metadata_embedding", "location_encoder", "image_encoder",
+    "metadata_embedding_of_controls",
+)  # fmt: skip
 _SETTINGS = (
     "bands", "unit", "schema", "hints", "inpainting", "masked", "soft_mask", "sizes", "control_hints", "guidance_scale",
     "num_inference_steps",
@@ -32,7 +35,7 @@ class EarthModel(DiffusionPipeline):
     """What a generator is made of."""
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
-    _optional_components = ["text_encoder", "tokenizer", "metadata_embedding", "location_encoder", "controls"]  # noqa: RUF012
+    _optional_components = [*_PARTS[3:], "controls"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -43,6 +46,8 @@ class EarthModel(DiffusionPipeline):
         tokenizer: Any = None,
         metadata_embedding: Any = None,
         location_encoder: Any = None,
+        image_encoder: Any = None,
+        metadata_embedding_of_controls: Any = None,
         controls: Mapping[str, nn.Module] | nn.ModuleDict | None = None,
         bands: Sequence[str] = ("red", "green", "blue"),
         unit: str = "display",
@@ -67,6 +72,9 @@ class EarthModel(DiffusionPipeline):
             tokenizer: Its tokenizer.
             metadata_embedding: A `MetadataEmbedding`, for a denoiser with ``class_embed_type="identity"``.
             location_encoder: A `LocationEncoder`, for control networks that read a place.
+            image_encoder: A `CLIPVisionModelWithProjection`, for content pictures.
+            metadata_embedding_of_controls: A `MetadataEmbedding` of the control networks' own (DiffusionSat); theirs is the denoiser's if
+                left out.
             controls: Control networks by name.
             bands: Names of the bands of a picture.
             unit: Of their values, which lie between 0 and 1: ``display`` or ``reflectance``.
@@ -78,7 +86,8 @@ class EarthModel(DiffusionPipeline):
             soft_mask: Whether a mask between 0 and 1 reaches the denoiser as it is (Text2Earth's), or as 0 and 1.
             sizes: Height and width that it was trained on, or one number for both.
             control_hints: For each control network its hints with their channels, such as ``{"layout": {"osm": 3}}``; ``{"place": 0}`` for
-                one that reads the place, ``{"frames": 3}`` for one that reads a time series.
+                one that reads the place, ``{"frames": 3}`` for one that reads a time series, ``{"content": 0}`` for one that makes words
+                of a picture.
             guidance_scale: Where a call gives none: one number, or one for each group of conditions.
             num_inference_steps: Where a call gives none.
 
@@ -89,7 +98,8 @@ class EarthModel(DiffusionPipeline):
         control_set = controls if isinstance(controls, nn.ModuleDict) or controls is None else nn.ModuleDict(dict(controls))
         self.register_modules(
             vae=vae, unet=unet, scheduler=scheduler, text_encoder=text_encoder, tokenizer=tokenizer,
-            metadata_embedding=metadata_embedding, location_encoder=location_encoder, controls=control_set,
+            metadata_embedding=metadata_embedding, location_encoder=location_encoder, image_encoder=image_encoder,
+            metadata_embedding_of_controls=metadata_embedding_of_controls, controls=control_set,
         )  # fmt: skip
         slots = {name: dict(entry) for name, entry in (control_hints or {}).items()}
         guidance = dict(guidance_scale) if isinstance(guidance_scale, Mapping) else guidance_scale
@@ -98,7 +108,10 @@ class EarthModel(DiffusionPipeline):
             sizes=list(sizes), control_hints=slots, guidance_scale=guidance, num_inference_steps=num_inference_steps,
         )  # fmt: skip
         self.folder: Path | None = None
+        self.lora: Path | None = None
         check_parts(vae, unet, text_encoder, metadata_embedding, self.metadata_schema, self.config)
+        if "hints" in slots:  # its folder would have the name of a setting
+            raise InputError("a control network cannot be called 'hints'; give it another name")
         if set(slots) != set(control_set or {}) or masked not in ("latents", "image"):
             raise InputError("control_hints names other networks than there are, or masked is neither 'latents' nor 'image'; mend them")
 
@@ -138,7 +151,7 @@ class EarthModel(DiffusionPipeline):
     @property
     def hint_names(self) -> tuple[str, ...]:
         """Names of all hints that can be given as pictures."""
-        slots = [slot for entry in self.control_slots.values() for slot in entry if slot not in ("place", "frames")]
+        slots = [slot for entry in self.control_slots.values() for slot in entry if slot not in ("place", "frames", "content")]
         return (*self.config["hints"], *slots)
 
     def hint_channels(self, name: str) -> int:
@@ -159,6 +172,25 @@ class EarthModel(DiffusionPipeline):
         for key, value in sorted(self.unet.state_dict().items()):
             whole.update(key.encode() + value.detach().cpu().to(torch.float64).numpy().tobytes())
         return whole.hexdigest()[:12]
+
+    def load_lora(self, folder: str | Path, *, check_base: bool = True) -> None:
+        """Put a trained adapter onto the denoiser, in place.
+
+        Args:
+            folder: With ``adapter.safetensors`` and ``adapter.json``.
+            check_base: Refuse an adapter that was trained on another denoiser; off for one in lower precision.
+
+        Raises:
+            InputError: If a file is missing or damaged, the denoiser is another, or there is an adapter already.
+        """
+        from ..gen.models.lora import has_lora, load_adapter
+
+        if has_lora(self.unet):
+            raise InputError("the model has an adapter already; load it anew for another one")
+        load_adapter(self.unet, Path(folder), check_base=check_base)
+        self.unet.eval()
+        self.lora = Path(folder)
+        self.__dict__.pop("digest", None)
 
     @classmethod
     def load(cls, name: str | Path, device: str = "auto", dtype: str = "auto", *, allow_download: bool = False) -> Self:
@@ -228,5 +260,11 @@ class EarthModel(DiffusionPipeline):
         card = card if card is not None else read_card(self.folder) if self.folder is not None else {}
         settings = {key: self.config[key] for key in _SETTINGS if self.config[key] is not None}
         components = {name: getattr(self, name) for name in _PARTS if getattr(self, name) is not None}
+        if self.lora is not None:  # what is stored is a plain network that computes the same
+            from ..gen.models.lora import merged_state
+
+            plain = type(self.unet).from_config(self.unet.config)
+            plain.load_state_dict(merged_state(self.unet))
+            components["unet"] = plain
         components |= {f"{CONTROL}{name}": module for name, module in (self.controls or {}).items()}
         write_model_folder(Path(save_directory), pipeline=PIPELINE, components=components, settings=settings, card=card, half=half)

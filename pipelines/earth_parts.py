@@ -21,7 +21,7 @@ CONTROL = "control_"
 _OURS = {
     "MetadataEmbedding": "gen.models.embed", "LocationEncoder": "gen.models.embed", "MultiHintAdapter": "gen.models.control.hints",
     "LocationResidualNet": "gen.models.control.location", "TemporalControlNet": "gen.models.control.temporal",
-    "HintScaleControlNet": "gen.models.control.hint_scale",
+    "HintScaleControlNet": "gen.models.control.hint_scale", "ContentTokenAdapter": "gen.models.control.content",
 }  # fmt: skip
 _THEIRS = frozenset({"UNet2DConditionModel", "AutoencoderKL", "ControlNetModel"})
 
@@ -48,7 +48,7 @@ def load_component(folder: Path, name: str, kind: str) -> Any:
             return _network(folder, getattr(diffusers, kind))
         if kind.endswith("Scheduler") and isinstance(getattr(diffusers, kind, None), type):
             return getattr(diffusers, kind).from_config(read_config(folder / "scheduler_config.json"))
-        if kind in ("CLIPTextModel", "CLIPTokenizer", "CLIPTokenizerFast"):
+        if kind in ("CLIPTextModel", "CLIPVisionModelWithProjection", "CLIPTokenizer", "CLIPTokenizerFast"):
             return _of_transformers(folder, kind)
     except (TypeError, ValueError, RuntimeError, AttributeError, OSError, KeyError) as error:
         if isinstance(error, InputError):
@@ -112,16 +112,16 @@ def _of_transformers(folder: Path, kind: str) -> Any:
 
     if not folder.is_dir():
         raise InputError(f"the model folder {folder.parent} has no {folder.name}; it is incomplete, so copy it again")
-    if kind != "CLIPTextModel":
+    if kind.startswith("CLIPTokenizer"):
         return transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    model, found = transformers.CLIPTextModel.from_pretrained(
+    model, found = getattr(transformers, kind).from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
     )
     wrong = [key for key in (*found["missing_keys"], *found["unexpected_keys"]) if not key.endswith("position_ids")]
     wrong += [str(key) for key in found.get("mismatched_keys", ())]
     if wrong:
-        raise InputError(f"the weights of the text encoder {folder} do not fit its config ({wrong[0]}); copy the model again")
+        raise InputError(f"the weights of {folder} do not fit its config ({wrong[0]}); copy the model again")
     strange = [key for key, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]
     if strange:
-        raise InputError(f"the weights of the text encoder {folder} have values in {strange[0]} that are not finite; copy the model again")
+        raise InputError(f"the weights of {folder} have values in {strange[0]} that are not finite; copy the model again")
     return model.eval()

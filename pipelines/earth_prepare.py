@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,7 @@ from ..gen.conditioning.text import split_level, tokenize
 from ..gen.errors import InputError
 from ..gen.models.autoencoder import encode_mean
 from .earth_conditions import Conditions, encode_words, heard_tokens
+from .earth_content import CONTENT, add_content
 from .earth_controls import BoundControl, stacked, takes_labels, unread_pixels
 from .earth_hints import pad_to, to_grid
 from .earth_sampling import Beginning
@@ -39,6 +40,7 @@ class Request:
         strength: Share of the steps that are run on `images`.
         frames: Earlier and later pictures, ``[B, T, C, H, W]``.
         frame_metadata: For each picture that of its frames.
+        contents: For each picture the embedding of a content picture, None where there is none.
     """
 
     prompts: Sequence[str]
@@ -53,14 +55,14 @@ class Request:
     strength: float = 1.0
     frames: Tensor | None = None
     frame_metadata: Sequence[Sequence[Metadata]] = field(default_factory=tuple)
+    contents: Sequence[Tensor | None] = field(default_factory=tuple)
 
     def part(self, at: slice) -> Request:
         """Some of the pictures."""
-        tensors = (None if value is None else value[at] for value in (self.images, self.masks))
-        frames = None if self.frames is None else self.frames[at]
-        return Request(
-            self.prompts[at], self.negatives[at], self.metadata[at], self.hints[at], self.weights, self.height, self.width,
-            *tensors, self.strength, frames, self.frame_metadata[at],
+        images, masks, frames = (None if value is None else value[at] for value in (self.images, self.masks, self.frames))
+        return replace(
+            self, prompts=self.prompts[at], negatives=self.negatives[at], metadata=self.metadata[at], hints=self.hints[at], images=images,
+            masks=masks, frames=frames, frame_metadata=self.frame_metadata[at], contents=self.contents[at],
         )  # fmt: skip
 
 
@@ -77,7 +79,9 @@ def leveled(prompts: Sequence[str], metadata: Sequence[Metadata]) -> tuple[list[
 def conditions_of(pipeline: EarthPipeline, request: Request) -> tuple[Conditions, list[str]]:
     """The conditions of a batch, and what was decided on the way."""
     words, heard, notes = _text(pipeline, request)
-    labels, known = _labels(pipeline, request.metadata)
+    labels, known = _labels(pipeline, request.metadata, pipeline.metadata_embedding)
+    own = pipeline.metadata_embedding_of_controls
+    told = labels if own is None else _labels(pipeline, request.metadata, own)[0]
     hints = _hint_channels(pipeline, request)
     controls = _controls(pipeline, request)
     groups = []
@@ -87,9 +91,9 @@ def conditions_of(pipeline: EarthPipeline, request: Request) -> tuple[Conditions
         groups.append("hints")
     if known:
         groups.append("metadata")
-    if any(request.prompts) or any(request.negatives):
+    if any(request.prompts) or any(request.negatives) or any(content is not None for content in request.contents):
         groups.append("text")
-    conditions = Conditions(words, heard, labels, hints, _kept(pipeline, request), controls, pipeline.factor, tuple(groups))
+    conditions = Conditions(words, heard, labels, told, hints, _kept(pipeline, request), controls, pipeline.factor, tuple(groups))
     return conditions, notes
 
 
@@ -117,21 +121,25 @@ def _text(pipeline: EarthPipeline, request: Request) -> tuple[tuple[Tensor, Tens
     tokens = tokenize(pipeline.tokenizer, [*request.negatives, *request.prompts])
     distinct, places = torch.unique(tokens.ids, dim=0, return_inverse=True)
     encoded = encode_words(pipeline.text_encoder, distinct)[places.to(device)].to(pipeline.unet.dtype)
+    words = add_content(pipeline, request.contents, request.weights, (encoded[:count], encoded[count:]))
     chunks, length = tokens.ids.shape[1:]
     heard = heard_tokens(tokens.counts, chunks, length)
-    pair = (None, None) if heard is None else (heard[:count].to(device), heard[count:].to(device))
-    return (encoded[:count], encoded[count:]), pair, list(dict.fromkeys(tokens.notes))
+    if heard is None:
+        return words, (None, None), list(dict.fromkeys(tokens.notes))
+    heard = torch.nn.functional.pad(heard, (0, words[0].shape[1] - heard.shape[1]), value=True).to(device)
+    return words, (heard[:count], heard[count:]), list(dict.fromkeys(tokens.notes))
 
 
-def _labels(pipeline: EarthPipeline, metadata: Sequence[Metadata]) -> tuple[tuple[Tensor | None, Tensor | None], bool]:
-    found = pipeline.metadata_schema
+def _labels(pipeline: EarthPipeline, metadata: Sequence[Metadata], embedding: Any) -> tuple[tuple[Tensor | None, Tensor | None], bool]:
+    """Metadata at their null and as known, for a time embedding; and whether anything is known."""
+    found = pipeline.metadata_schema if embedding is None else embedding.schema
     if found is None:
         return (None, None), False
     values, known = (part.to(pipeline.unet.device) for part in found.encode(metadata))
     nulls = found.nulls().to(values).expand_as(values)
-    if pipeline.metadata_embedding is not None:
-        off = pipeline.metadata_embedding(nulls, torch.zeros_like(known))
-        return (off, pipeline.metadata_embedding(values, known)), bool(known.any())
+    if embedding is not None:
+        off = embedding(nulls, torch.zeros_like(known))
+        return (off, embedding(values, known)), bool(known.any())
     if pipeline.unet.config["class_embed_type"] != "timestep":
         return (None, None), False
     return (nulls[:, 0], values[:, 0]), bool(known.any())
@@ -197,6 +205,8 @@ def _controls(pipeline: EarthPipeline, request: Request) -> tuple[BoundControl, 
                 bound.append(_temporal(pipeline, module, request))
         elif slots == ["place"]:
             bound += _location(pipeline, module, request)
+        elif slots == [CONTENT]:
+            continue  # in the text
         elif any(slot in given for given in request.hints for slot in slots):
             bound.append(_pictured(pipeline, name, module, slots, request))
     return tuple(bound)
@@ -232,8 +242,9 @@ def _temporal(pipeline: EarthPipeline, module: Any, request: Request) -> BoundCo
     assert request.frames is not None
     device = pipeline.unet.device
     labels = None
-    if pipeline.metadata_embedding is not None and request.frame_metadata:
-        rows = [_labels(pipeline, entry)[0][1] for entry in request.frame_metadata]
+    embedding = pipeline.metadata_embedding_of_controls or pipeline.metadata_embedding
+    if embedding is not None and request.frame_metadata:
+        rows = [_labels(pipeline, entry, embedding)[0][1] for entry in request.frame_metadata]
         labels = torch.stack([row for row in rows if row is not None])
     frames = request.frames.to(device)
     padded = torch.stack([pad_to(picture, pipeline.factor) for picture in frames])

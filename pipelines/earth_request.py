@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..gen.conditioning.metadata import Metadata
 from ..gen.errors import InputError
+from .earth_content import CONTENT, content_adapter, embed_content
 from .earth_hints import per_picture, read_hint, read_image, read_mask
 from .earth_prepare import Request, leveled
 
@@ -26,7 +27,7 @@ def count_pictures(given: Mapping[str, Any], seed: Any, num_images: int | None) 
     Raises:
         InputError: If two lists have different lengths.
     """
-    lengths = {name: len(value) for name, value in given.items() if isinstance(value, list | tuple)}
+    lengths = {name: len(value) for name, value in given.items() if isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 4}
     if not isinstance(seed, Integral | None) and isinstance(seed, Sequence):
         lengths["seed"] = len(seed)
     if num_images is not None:
@@ -88,7 +89,7 @@ def read_hints(pipeline: EarthPipeline, hints: Mapping[str, Any], count: int, he
 def check_weights(weights: Mapping[str, float], names: Sequence[str]) -> None:
     """Refuse weights of unknown hints, and weights that are none."""
     for name, weight in weights.items():
-        if name not in (*names, "place", "frames"):
+        if name not in (*names, "place", "frames", CONTENT):
             raise InputError(
                 f"a weight is given for the hint {name!r}, which the model does not take; it takes {', '.join(names) or 'none'}"
             )
@@ -156,7 +157,7 @@ def size_of(image: Any, height: int | None, width: int | None, default: tuple[in
         first = image[0] if isinstance(image, list | tuple) or getattr(image, "ndim", 0) == 4 else image
         shape = read_image(first, "the picture").shape
         return int(shape[1]), int(shape[2])
-    return height or default[0], width or default[1]
+    return default[0] if height is None else height, default[1] if width is None else width
 
 
 def read_request(pipeline: EarthPipeline, given: Mapping[str, Any], count: int) -> Request:
@@ -173,13 +174,17 @@ def read_request(pipeline: EarthPipeline, given: Mapping[str, Any], count: int) 
     if not 0.0 < given["strength"] <= 1.0:
         raise InputError(f"the strength is {given['strength']:g}; it is above 0 (the picture as it is) and at most 1 (made anew)")
     prompts, metadata = leveled(_texts(given["prompt"], count), merged_metadata(given["metadata"], given["facts"], count))
-    hints = read_hints(pipeline, given["hints"] or {}, count, height, width)
+    hints, contents = dict(given["hints"] or {}), [None] * count
+    if CONTENT in hints and content_adapter(pipeline) is not None:
+        entries = per_picture(hints.pop(CONTENT), count, "contents")
+        contents = [None if entry is None else embed_content(pipeline, entry) for entry in entries]
+    drawn = read_hints(pipeline, hints, count, height, width)
     weights = dict(given["hint_weights"] or {})
     check_weights(weights, pipeline.hint_names)
     frames, facts = _frames(pipeline, given["frames"], given["frame_metadata"], count, (height, width))
     return Request(
-        prompts, _texts(given["negative_prompt"], count), metadata, hints, weights, height, width, images, masks, given["strength"],
-        frames, facts,
+        prompts, _texts(given["negative_prompt"], count), metadata, drawn, weights, height, width, images, masks, given["strength"],
+        frames, facts, contents,
     )  # fmt: skip
 
 

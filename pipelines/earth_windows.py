@@ -117,6 +117,7 @@ def _together(windows: Sequence[Conditions]) -> Conditions:
         for number, control in enumerate(first.controls)
     )
     return replace(
-        first, words=pair("words"), heard=pair("heard"), labels=pair("labels"), hints=hints,
+        first, words=pair("words"), heard=pair("heard"), labels=pair("labels"), control_labels=pair("control_labels"),
+        hints=hints,
         kept=joined([window.kept for window in windows]), controls=controls,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel
+from safetensors.torch import save_file
 
 from earthgen.gen.conditioning.metadata import Metadata
 from earthgen.gen.data.noise import noise_field
 from earthgen.gen.errors import InputError
-from earthgen.gen.models.control import LocationResidualNet, MultiHintAdapter, TemporalControlNet
-from earthgen.gen.models.embed import LocationEncoder
+from earthgen.gen.models.control import ContentTokenAdapter, LocationResidualNet, MultiHintAdapter, TemporalControlNet
+from earthgen.gen.models.embed import LocationEncoder, MetadataEmbedding
 from earthgen.pipelines.earth import EarthPipeline
 
 TWO = {"num_inference_steps": 2, "output_type": "pt"}
@@ -89,7 +91,7 @@ def test_new_adapters_change_nothing(base: Any) -> None:
     place = LocationResidualNet(block_out_channels=(8, 16), layers_per_block=1, width=8, heads=2)
     encoder = LocationEncoder(degree=4, width=8, outputs=8)
     pipeline = with_controls(
-        base, {"hints": adapter(base).eval(), "where": place.eval()}, {"hints": {"edges": 3, "road": 3}, "where": {"place": 0}},
+        base, {"maps": adapter(base).eval(), "where": place.eval()}, {"maps": {"edges": 3, "road": 3}, "where": {"place": 0}},
         location_encoder=encoder,
     )  # fmt: skip
     assert torch.equal(pipeline("a bay", hints={"edges": layout()}, **TWO).images, plain)
@@ -98,7 +100,7 @@ def test_new_adapters_change_nothing(base: Any) -> None:
 
 
 def test_several_hints_with_weights_and_mixed_batches(base: Any, tmp_path: Path) -> None:
-    pipeline = with_controls(base, {"hints": random(adapter(base))}, {"hints": {"edges": 3, "road": 3}})
+    pipeline = with_controls(base, {"maps": random(adapter(base))}, {"maps": {"edges": 3, "road": 3}})
     hints = {"edges": layout(1), "road": layout(2)}
     both, none = pipeline("a bay", hints=hints, **TWO).images, pipeline("a bay", **TWO).images
     assert (both - none).abs().max() > 1e-4
@@ -140,5 +142,62 @@ def test_frames_of_a_time_series(base: Any) -> None:
     made = pipeline("a bay", date="2021-05", frames=frames, frame_metadata=dated, **TWO).images
     assert (made - pipeline("a bay", date="2021-05", **TWO).images).abs().max() > 1e-4
     assert (made - pipeline("a bay", date="2021-05", frames=frames, frame_metadata=dated[::-1], **TWO).images).abs().max() > 1e-6
+    own = MetadataEmbedding("earthgen", 32)
+    for parameter in own.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    apart = with_controls(base, {"time": net}, {"time": {"frames": 3}}, metadata_embedding_of_controls=own)
+    assert (made - apart("a bay", date="2021-05", frames=frames, frame_metadata=dated, **TWO).images).abs().max() > 1e-5
     with pytest.raises(InputError, match="2 frames and metadata for 1"):
         pipeline("a bay", frames=frames, frame_metadata=dated[:1], **TWO)
+
+
+def test_a_content_picture_becomes_words(base: Any, tmp_path: Path) -> None:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(0)
+    vision = CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8, projection_dim=6
+        )
+    ).eval()  # fmt: skip
+    words = random(ContentTokenAdapter(width=16, tokens=2, embedding_width=6, join="append")).eval()
+    pipeline = with_controls(base, {"global": words}, {"global": {"content": 0}}, image_encoder=vision, guidance_scale={"text": 3.0})
+    plain = pipeline("a bay", **TWO).images
+    shown = pipeline("a bay", hints={"content": layout()}, **TWO).images
+    assert (plain - shown).abs().max() > 1e-5
+    vector = np.random.default_rng(0).standard_normal(6).astype(np.float32)
+    given = pipeline("a bay", hints={"content": vector}, **TWO).images
+    mixed = pipeline("a bay", hints={"content": [vector, None]}, seed=[0, 0], **TWO).images
+    assert torch.allclose(mixed[0], given[0], atol=1e-5)
+    assert torch.allclose(mixed[1], plain[0], atol=1e-5)
+    pipeline.save_pretrained(tmp_path / "model")
+    assert torch.equal(EarthPipeline.from_pretrained(tmp_path / "model")("a bay", hints={"content": layout()}, **TWO).images, shown)
+    with pytest.raises(InputError, match="a vector of 5 numbers; the model takes 6"):
+        pipeline("a bay", hints={"content": vector[:5]}, **TWO)
+    blind = with_controls(base, {"global": words}, {"global": {"content": 0}})
+    with pytest.raises(InputError, match="has no image encoder; give the content as its embedding"):
+        blind("a bay", hints={"content": layout()}, **TWO)
+
+
+def test_an_adapter_of_thin_matrices(earth: Any, tmp_path: Path) -> None:
+    from earthgen.gen.models.lora import DESCRIPTION, WEIGHTS, adapter_parts, add_lora, can_hold
+
+    trained, fresh = earth(hints=[]), earth(hints=[])
+    layers = [name for name, layer in trained.unet.named_modules() if can_hold(layer) and "attn" in name]
+    add_lora(trained.unet, layers, rank=2, alpha=2.0)
+    for name, parameter in trained.unet.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    thin, about, described = adapter_parts(trained.unet)
+    save_file(thin, tmp_path / WEIGHTS, metadata=about)
+    (tmp_path / DESCRIPTION).write_text(json.dumps(described))
+    wanted, plain = trained("a bay", **TWO).images, fresh("a bay", **TWO).images
+    assert (wanted - plain).abs().max() > 1e-5
+    fresh.load_lora(tmp_path)
+    result = fresh("a bay", **TWO)
+    assert torch.allclose(result.images, wanted, atol=1e-6)
+    assert result.tags[0]["EARTHGEN_LORA"] == tmp_path.name
+    with pytest.raises(InputError, match="has an adapter already"):
+        fresh.load_lora(tmp_path)
+    fresh.save_pretrained(tmp_path / "model")
+    assert torch.allclose(EarthPipeline.from_pretrained(tmp_path / "model")("a bay", **TWO).images, wanted, atol=1e-5)

@@ -35,6 +35,7 @@ def generate(
     negative: str = typer.Option("", help="What stands in for no text in guidance."),
     steps: int | None = typer.Option(None, min=1, help="Sampling steps. Default: the model's."),
     guidance: str = typer.Option("", help="One number, or by group: text=5,metadata=2,hints=1. Default: the model's."),
+    lora: Path | None = typer.Option(None, help="Folder of an adapter that was trained for this model."),
     batch: int = typer.Option(4, min=1, help="Pictures, or windows of a scene, per network call."),
     device: str = typer.Option("auto", help="auto, cpu, cuda."),
     dtype: str = typer.Option("auto", help="auto, float32, bfloat16, float16."),
@@ -44,6 +45,8 @@ def generate(
 
     Example: `earthgen generate "a harbour" --gsd 10 --lat 43.3 --lon 5.4 --date 2021-06 --cloud 0 --num 4 -o out/`
     """
+    import torch
+
     from ..gen.errors import InputError
     from ..pipelines.earth import EarthPipeline
 
@@ -60,6 +63,8 @@ def generate(
     georeferenced = lat is not None and lon is not None and (gsd is not None or zoom is not None)
     paths = output_paths(out, num, seed, ".tif" if georeferenced else ".png", overwrite)
     pipeline = EarthPipeline.load(model, device, dtype, allow_download=download)
+    if lora is not None:
+        pipeline.load_lora(lora, check_base=pipeline.unet.dtype == torch.float32)
     place = next(pipeline.unet.parameters())
     _say(f"{model} ({pipeline.digest}) on {place.device.type} in {str(place.dtype).removeprefix('torch.')}")
     given: dict[str, Any] = {
