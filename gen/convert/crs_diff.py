@@ -19,7 +19,7 @@ from ..models.embed import MetadataEmbedding
 from .ldm_keys import controlnet_key
 from .ldm_parts import Checkpoint
 from .ldm_shapes import count, eight_heads, encoder_config
-from .parts import EarthModel, card, fill, pipeline_settings, read_tokenizer
+from .parts import EarthModel, card, fill, pipeline_settings, read_image_encoder, read_tokenizer
 
 LOCAL, CONTENT, METADATA = "local_adapter.", "global_content_adapter.", "metadata_emb."
 
@@ -29,7 +29,8 @@ def convert_crs_diff(path: Path, base: Path | None) -> EarthModel:
 
     Args:
         path: ``last.ckpt``, or its state dict.
-        base: A folder with CLIP's tokenizer, which the checkpoint lacks.
+        base: A folder with CLIP's tokenizer, which the checkpoint lacks, and with CLIP's ``image_encoder`` if pictures are to be given as
+            content; without it, their embeddings can.
 
     Returns:
         The parts of a model folder.
@@ -49,12 +50,14 @@ def convert_crs_diff(path: Path, base: Path | None) -> EarthModel:
         "scheduler": checkpoint.scheduler(),
         "metadata_embedding": _metadata(checkpoint),
         "control_adapter": _local(checkpoint),
-        "content_adapter": _content(checkpoint),
+        "control_content": _content(checkpoint),
     }
+    if (base / "image_encoder").is_dir():
+        components["image_encoder"] = read_image_encoder(base / "image_encoder")
     checkpoint.drop("text adapter, an identity", "global_text_adapter.")
     taken, dropped = checkpoint.close()
     hints = dict.fromkeys(components["control_adapter"].config["hints"], 3)
-    settings = pipeline_settings(512, {"text": 7.5}, control_hints={"adapter": hints})
+    settings = pipeline_settings(512, {"text": 7.5}, control_hints={"adapter": hints, "content": {"content": 0}})
     notes = "Hints are pictures of values 0 to 1, black where absent. Guidance acts on text and content alone."
     source = f"CRS-Diff (Tang et al., TGRS 2024, arXiv 2403.11614), converted from {Path(path).name}"
     about = card("crs-diff", "text, metadata, content and six hints to 512 px RGB", source, "unknown: see its authors", notes, components)

@@ -157,14 +157,21 @@ def text_encoder(config: Mapping[str, Any], state: Mapping[str, Tensor], path: P
     """A `CLIPTextModel` from its config and weights, whichever version of transformers named them."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    plain = CLIPTextConfig(
-        **{name: value for name, value in config.items() if name not in ("architectures", "torch_dtype", "dtype", "model_type")}
-    )
+    plain = CLIPTextConfig(**_without_classes(config))
     with torch.device("meta"):
         nested = any(key.startswith("text_model.") for key in CLIPTextModel(plain).state_dict())
     prefix = "text_model." if nested else ""
     named = {prefix + name: value for key, value in state.items() if (name := clip_key(key)) is not None}
     return fill(lambda: CLIPTextModel(plain), named, "text encoder", path)
+
+
+def read_image_encoder(folder: Path) -> nn.Module:
+    """A `CLIPVisionModelWithProjection`."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(**_without_classes(read_config(folder / "config.json")))
+    state = {key: value for key, value in read_folder_weights(folder).items() if not key.endswith("embeddings.position_ids")}
+    return fill(lambda: CLIPVisionModelWithProjection(config), state, "image encoder", folder)
 
 
 def read_tokenizer(folder: Path) -> Any:
@@ -250,6 +257,10 @@ def card(name: str, task: str, source: str, licence: str, notes: str, components
         "notes": notes,
         "parts": sizes,
     }
+
+
+def _without_classes(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in ("architectures", "torch_dtype", "dtype", "model_type")}
 
 
 def _some(names: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from earthgen.gen.models.control import ContentTokenAdapter, LocationResidualNet, MultiHintAdapter, TemporalControlNet
 from earthgen.gen.models.control.fdn import InjectionNorm, PositionAttention
@@ -85,6 +86,12 @@ def test_gradients_of_attention_against_the_written_out_form(reference: ModuleTy
     (reference.position_attention(state, "a", value) * weights).sum().backward()
     for name, parameter in layer.named_parameters():
         assert torch.allclose(ours[name], parameter.grad, atol=1e-10), name
+
+
+def test_the_map_of_all_pairs_is_never_held() -> None:
+    layer, value = PositionAttention(64), torch.randn(1, 64, 12, 11)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # an error where this kernel cannot take what it is given
+        layer(value).sum().backward()
 
 
 def test_the_legacy_place_cannot_ask() -> None:

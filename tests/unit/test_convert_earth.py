@@ -169,7 +169,10 @@ def test_crs_diff(
     assert model.dropped == {"tables of the diffusion": 7, "positions of the text": 1}
     assert model.taken == len(state) - 8
     check_autoencoder_and_text(model.components, layouts, text)
-    assert model.settings["control_hints"] == {"adapter": dict.fromkeys(("mlsd", "hed", "sketch", "road", "depth", "segmentation"), 3)}
+    assert model.settings["control_hints"] == {
+        "adapter": dict.fromkeys(("mlsd", "hed", "sketch", "road", "depth", "segmentation"), 3),
+        "content": {"content": 0},
+    }
     sample, steps, words = inputs()
     hints, picture = torch.rand(2, 18, 64, 64), torch.randn(2, 64)
     facts = [
@@ -181,7 +184,7 @@ def test_crs_diff(
         vector = model.components["metadata_embedding"](*schema("crs-diff").encode(facts))
         # float32 has sines of 1000 to 6e-5.
         same(vector, reference.metadata_vector(state, "metadata_emb.", shares), tolerance=1e-4)
-        context = model.components["content_adapter"](picture, words)
+        context = model.components["control_content"](picture, words)
         same(context, torch.cat([words, reference.content_tokens(state, "global_content_adapter.", picture)], dim=1))
         adapter = model.components["control_adapter"]
         ours = adapter(sample, steps, context, hints)
@@ -516,6 +519,8 @@ def test_a_converted_folder_runs_in_the_pipeline(
     assert plain.shape == (3, 64, 72)
     assert np.isfinite(hinted).all()
     assert np.abs(plain - hinted).max() > 1e-4
+    content = pipeline("a field", gsd=2.0, hints={"content": np.sin(np.arange(64, dtype=np.float32))}, **size).images[0]
+    assert np.abs(plain - content).max() > 1e-5
     state, _ = geosynth_state(layouts, True)
     torch.save({"state_dict": state}, tmp_path / "geosynth.ckpt")
     encoder = LocationEncoder(degree=5, width=8, depth=2, outputs=16)

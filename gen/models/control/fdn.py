@@ -36,9 +36,12 @@ class PositionAttention(nn.Module):
     def forward(self, value: Tensor) -> Tensor:
         """``[B, C, H, W]`` in and out."""
         batch, channels, height, width = value.shape
-        split = (batch, PARTS, channels // PARTS, height * width)
-        query, key = (conv(value).flatten(2)[:, None].expand(split).transpose(2, 3) for conv in (self.query_conv, self.key_conv))
-        parts = self.value_conv(value).reshape(split).transpose(2, 3)
+        split = (batch, PARTS, height * width, channels // PARTS)
+        # The kernels want the numbers of a position side by side; queries and keys are the same for all parts and are not copied.
+        query, key = (
+            conv(value).flatten(2).transpose(1, 2).contiguous()[:, None].expand(split) for conv in (self.query_conv, self.key_conv)
+        )
+        parts = self.value_conv(value).reshape(batch, PARTS, -1, height * width).transpose(2, 3).contiguous()
         mixed = F.scaled_dot_product_attention(query, key, parts, scale=1.0)
         return value + mixed.transpose(2, 3).reshape(value.shape)
 
