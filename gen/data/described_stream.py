@@ -114,7 +114,7 @@ class DescribedStream:
     def captions(self) -> list[str]:
         """Captions of evenly spaced records, up to 512, for learning a tokenizer."""
         count = len(self.collection)
-        found = []
+        found: list[str] = []
         for number in range(min(count, _CAPTIONED)):
             try:
                 found += self._described(self.collection.read(number * count // min(count, _CAPTIONED))).captions
@@ -127,7 +127,7 @@ class DescribedStream:
         tile = told.get(source.columns.get("tile", ""))
         if isinstance(tile, str):
             told |= _tile(tile, record.name)
-        known = {
+        known: dict[str, Any] = {
             field: told.get(key, told.get(field)) for field, key in {**{n: n for n in ("lat", "lon", "gsd")}, **source.columns}.items()
         }
         lat, lon = _number(known.get("lat")), _number(known.get("lon"))

@@ -9,6 +9,8 @@ the rest.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
@@ -33,7 +35,8 @@ def pass_colours(autoencoder: AutoencoderKL) -> AutoencoderKL:
     count = min(config["in_channels"], config["latent_channels"], (narrowest - 2) // 2)
     if count < 1 or autoencoder.device.type == "meta":
         return autoencoder
-    encoder, decoder = autoencoder.encoder, autoencoder.decoder
+    encoder: Any = autoencoder.encoder
+    decoder: Any = autoencoder.decoder
     for conv in (encoder.conv_in, decoder.conv_in):
         _split(conv, count)
     for block in (*encoder.down_blocks, encoder.mid_block, decoder.mid_block, *decoder.up_blocks):
@@ -57,30 +60,33 @@ def pass_colours(autoencoder: AutoencoderKL) -> AutoencoderKL:
 def _split(conv: nn.Conv2d, count: int) -> None:
     """Bands to pairs of opposite channels, and the constants."""
     width = 2 * count + 2
-    conv.weight[:width] = 0
-    conv.bias[:width] = 0
+    weight, bias = _cleared(conv, width)
     for band in range(count):
-        conv.weight[2 * band, band, 1, 1] = 1
-        conv.weight[2 * band + 1, band, 1, 1] = -1
-    conv.bias[width - 2], conv.bias[width - 1] = CONSTANT, -CONSTANT
+        weight[2 * band, band, 1, 1] = 1
+        weight[2 * band + 1, band, 1, 1] = -1
+    bias[width - 2], bias[width - 1] = CONSTANT, -CONSTANT
 
 
-def _leave(resnet: nn.Module, count: int) -> None:
+def _leave(resnet: Any, count: int) -> None:
     """A residual block that adds nothing to the pairs."""
-    width = 2 * count + 2
-    resnet.conv2.weight[:width] = 0
-    resnet.conv2.bias[:width] = 0
+    _cleared(resnet.conv2, 2 * count + 2)
     if resnet.conv_shortcut is not None:
         _carry(resnet.conv_shortcut, count, torch.ones(1, 1))
 
 
 def _carry(conv: nn.Conv2d, count: int, kernel: Tensor) -> None:
     """A convolution that gives each channel of the pairs to itself."""
-    width = 2 * count + 2
-    conv.weight[:width] = 0
-    conv.bias[:width] = 0
-    for channel in range(width):
-        conv.weight[channel, channel] = kernel
+    weight, _ = _cleared(conv, 2 * count + 2)
+    for channel in range(2 * count + 2):
+        weight[channel, channel] = kernel
+
+
+def _cleared(conv: nn.Conv2d, rows: int) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution, its first outputs at zero."""
+    assert conv.bias is not None
+    conv.weight[:rows] = 0
+    conv.bias[:rows] = 0
+    return conv.weight, conv.bias
 
 
 def _kernel(conv: nn.Conv2d) -> Tensor:
@@ -95,11 +101,10 @@ def _kernel(conv: nn.Conv2d) -> Tensor:
 
 def _join(conv: nn.Conv2d, count: int) -> None:
     """Pairs back to bands."""
-    conv.weight[:count] = 0
-    conv.bias[:count] = 0
+    weight, _ = _cleared(conv, count)
     for band in range(count):
-        conv.weight[band, 2 * band, 1, 1] = 1
-        conv.weight[band, 2 * band + 1, 1, 1] = -1
+        weight[band, 2 * band, 1, 1] = 1
+        weight[band, 2 * band + 1, 1, 1] = -1
 
 
 def _calibrate(autoencoder: AutoencoderKL, count: int) -> None:

@@ -19,13 +19,12 @@ Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 
 
 class ForwardProcess(Protocol):
-    """From clean to noise.
+    """From clean to noise."""
 
-    Attributes:
-        prediction: What the denoiser's output is.
-    """
-
-    prediction: Prediction
+    @property
+    def prediction(self) -> Prediction:
+        """What the denoiser's output is."""
+        ...
 
     def times(self, uniform: Tensor) -> Tensor:
         """Times ``[B]`` float32 from uniform numbers ``[B]`` in [0, 1)."""

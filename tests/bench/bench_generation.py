@@ -2,8 +2,9 @@
 
 Reference are crops of the test places of its own recipe, which chose nothing; the generator is told their captions and metadata, not
 their masks. Beside it: training crops as they are (what a perfect memory would reach), under a Gaussian blur of radius 4, and noise in the
-colours of a training crop; and the test crops through the autoencoder, whose losses no generator in its latents can undo. Features are
-those of the zoo's own network, hence no distance here compares with a published one.
+colours of a training crop; and the test crops through the autoencoder, whose losses no generator in its latents can undo. Distances are
+taken twice: in the features of the zoo's own network, and in plain statistics of colour and texture that need no network and see blur
+(`statistics_of`). None compares with a published one.
 
 Conditions are exchanged with the noise held: month, ground sampling distance, and which half of a mask is water. What the pictures then
 look like is read by the heads of the same network, and by what needs no network: for the month the share of bright pixels (snow) and
@@ -12,13 +13,15 @@ greenness, for the mask how blue and dark its half is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from earthgen.gen.conditioning.metadata import Metadata
 from earthgen.gen.data.described_crops import Crop
@@ -79,7 +82,7 @@ def distances(pipeline: EarthPipeline, network: OurFeatures, data: GenerationDat
     reference, training = data.held_out_crops(part, count, seed=11), data.held_out_crops("train", count, seed=12)
     shown, trained = pixels(reference), pixels(training)
     with torch.no_grad():
-        through = torch.cat([decode(pipeline.vae, encode_mean(pipeline.vae, part)) for part in shown.split(32)])
+        through = torch.cat([decode(pipeline.vae, encode_mean(pipeline.vae, some)) for some in shown.split(32)])
     sets = {
         "generated": generated(pipeline, data, reference),
         "training crops": trained,
@@ -87,15 +90,47 @@ def distances(pipeline: EarthPipeline, network: OurFeatures, data: GenerationDat
         "training crops, blurred": torch.stack([blurred(picture) for picture in trained]),
         "colour noise": torch.stack([colour_noise(picture, number) for number, picture in enumerate(trained)]),
     }
-    wanted = read(network, shown)
-    found = {name: kernel_estimate(read(network, pictures), wanted) for name, pictures in sets.items()}
+    spaces = {network.name: partial(read, network), "statistics of colour and texture": scaled_by(statistics_of(shown))}
+    return {"part": part, "pictures": count, **{name: _table(space, sets, shown) for name, space in spaces.items()}}
+
+
+def _table(space: Callable[[Tensor], Tensor], sets: Mapping[str, Tensor], shown: Tensor) -> dict[str, Any]:
+    wanted = space(shown)
+    found = {name: kernel_estimate(space(pictures), wanted) for name, pictures in sets.items()}
     own = found["generated"].value
     return {
-        "part": part,
-        "pictures": count,
         "kernel distance": {name: plain(estimate) for name, estimate in found.items()},
         "times lower than": {name: found[name].value / own for name in ("training crops, blurred", "colour noise")},
     }
+
+
+def statistics_of(shown: Tensor) -> Tensor:
+    """Statistics of pictures ``[n, 3, H, W]``, ``[n, 24]`` float64.
+
+    Mean and spread of each band, the correlations of the bands, and for each band the logarithm of the energy of four octaves of spatial
+    frequency; and of brightness the skewness, and the spread of the finest octave's energy over a grid of 4 x 4.
+    """
+    flat = shown.double().flatten(2)
+    mean, spread = flat.mean(2), flat.std(2) + 1e-3
+    unit = (flat - mean[..., None]) / spread[..., None]
+    pairs = [(unit[:, a] * unit[:, b]).mean(1) for a, b in ((0, 1), (0, 2), (1, 2))]
+    columns = [*mean.T, *spread.log().T, *pairs, unit.mean(1).pow(3).mean(1).clamp(-5, 5)]
+    image = shown.double()
+    for octave in range(4):
+        smooth = F.interpolate(F.avg_pool2d(image, 2), scale_factor=2.0, mode="nearest")
+        detail = (image - smooth).square()
+        if octave == 0:
+            cells = F.adaptive_avg_pool2d(detail.mean(1, keepdim=True), 4).flatten(1)
+            columns += [(cells + 1e-6).log().std(1), (cells + 1e-6).log().mean(1)]
+        columns += list((detail.mean((2, 3)) + 1e-6).log().T)
+        image = F.avg_pool2d(image, 2)
+    return torch.stack(columns, 1)
+
+
+def scaled_by(reference: Tensor) -> Callable[[Tensor], Tensor]:
+    """`statistics_of` in units of the reference's mean and spread, cut to 5."""
+    mean, spread = reference.mean(0), reference.std(0)
+    return lambda shown: ((statistics_of(shown) - mean) / spread).clamp(-5, 5)
 
 
 def generated(pipeline: EarthPipeline, data: GenerationData, crops: Sequence[Crop]) -> Tensor:
