@@ -51,10 +51,12 @@ def convert_diffusionsat(folder: Path, base: Path | None) -> EarthModel:
     components: dict[str, Any] = {"unet": network, **read_base(folder, base), "metadata_embedding": heads}
     slots: dict[str, dict[str, int]] = {}
     if (control / "config.json").is_file():
-        network, own = _controlnet(control)
-        name, channels = ("frames", "hint_channels") if isinstance(network, TemporalControlNet) else ("picture", "conditioning_channels")
-        components[f"control_{name}"] = network
-        slots[name] = {name: int(network.config[channels])}
+        control_network, own = _controlnet(control)
+        name, channels = (
+            ("frames", "hint_channels") if isinstance(control_network, TemporalControlNet) else ("picture", "conditioning_channels")
+        )
+        components[f"control_{name}"] = control_network
+        slots[name] = {name: int(control_network.config[channels])}
         if own is not None:
             components["metadata_embedding_of_controls"] = own
     taken = sum(len(part.state_dict()) for part in components.values() if isinstance(part, nn.Module))
@@ -76,7 +78,7 @@ def _unet(folder: Path) -> tuple[nn.Module, MetadataEmbedding]:
     return fill(lambda: UNet2DConditionModel(**config), state, "U-Net", folder), heads
 
 
-def _controlnet(folder: Path) -> tuple[nn.Module, MetadataEmbedding | None]:
+def _controlnet(folder: Path) -> tuple[TemporalControlNet | HintScaleControlNet, MetadataEmbedding | None]:
     config = read_config(folder / "config.json")
     state, heads = _split(read_folder_weights(folder), folder)
     metadata = None if heads is None else "identity"

@@ -113,5 +113,6 @@ class Checkpoint:
         missing = [name for name in names if name not in weights]
         if missing:
             raise InputError(f"{self.path} has no text encoder ({', '.join(missing)}); give a complete checkpoint")
+        tokens, positions, inner = (weights[name] for name in names)
         layers = count(weights, r"encoder\.layers\.(\d+)\.")
-        return text_encoder(clip_config(*(weights[name] for name in names), layers, activation), weights, self.path)
+        return text_encoder(clip_config(tokens, positions, inner, layers, activation), weights, self.path)

@@ -129,7 +129,7 @@ def read_folder_weights(folder: Path) -> dict[str, Tensor]:
 
 def settings_for(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a config that a class takes."""
-    known = inspect.signature(kind.__init__).parameters
+    known = inspect.signature(kind).parameters
     return {name: value for name, value in config.items() if name in known and not name.startswith("_")}
 
 

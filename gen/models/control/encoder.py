@@ -14,7 +14,7 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import InputError
 
@@ -54,6 +54,15 @@ class EncoderCopy(ModelMixin, ConfigMixin):
     """Base of the networks that copy a U-Net's encoder."""
 
     _supports_gradient_checkpointing = True
+    # Stock layers, put in place by `_build_encoder`.
+    conv_in: Any
+    time_proj: Any
+    time_embedding: Any
+    class_embedding: Any
+    down_blocks: Any
+    mid_block: Any
+    controlnet_down_blocks: Any
+    controlnet_mid_block: Any
 
     def _build_encoder(self, encoder: Mapping[str, Any]) -> dict[str, Any]:
         """Make the stock layers attributes of this network, and return the full settings of the copy."""
@@ -136,5 +145,4 @@ class EncoderCopy(ModelMixin, ConfigMixin):
 
     def _zero_convs(self, taps: Sequence[Tensor], middle: Tensor) -> tuple[list[Tensor], Tensor]:
         """Through the zero-initialised convolutions."""
-        convs = cast(nn.ModuleList, self.controlnet_down_blocks)
-        return [conv(tap) for conv, tap in zip(convs, taps, strict=True)], self.controlnet_mid_block(middle)
+        return [conv(tap) for conv, tap in zip(self.controlnet_down_blocks, taps, strict=True)], self.controlnet_mid_block(middle)

@@ -15,7 +15,7 @@ _STOCK = inspect.signature(ControlNetModel.__init__).parameters
 SCALES = (1, 2, 4, 8)
 
 
-class HintScaleControlNet(ControlNetModel):  # type: ignore[misc]
+class HintScaleControlNet(ControlNetModel):
     """A `ControlNetModel` whose hint encoder halves as often as its hints need: three times for hints of the picture's size.
 
     Weights and their names are the stock ones; only strides differ.

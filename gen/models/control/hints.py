@@ -71,7 +71,7 @@ class MultiHintAdapter(EncoderCopy):
                 "give one number for each level, and 'null' or 'zeros'"
             )
         self.feature_extractor = HintPyramid(sum(self.hint_sizes), pyramid_channels, inject_channels[:levels], hint_scale)
-        for level, block in enumerate(cast(nn.ModuleList, self.down_blocks)):
+        for level, block in enumerate(self.down_blocks):
             stock = block.resnets[0]
             block.resnets[0] = InjectionBlock(
                 stock.in_channels,
@@ -121,7 +121,7 @@ class MultiHintAdapter(EncoderCopy):
         embedding = self._embed(timestep, sample, class_labels)
         hidden = self.conv_in(sample.to(self.dtype))
         taps = [hidden]
-        for block, hint in zip(cast(nn.ModuleList, self.down_blocks), features, strict=True):
+        for block, hint in zip(self.down_blocks, features, strict=True):
             attentions = getattr(block, "attentions", None) or [None] * len(block.resnets)
             for index, (resnet, attention) in enumerate(zip(block.resnets, attentions, strict=True)):
                 hidden = self._run(resnet, hidden, embedding, *([hint] if index == 0 else []))

@@ -85,7 +85,7 @@ class TemporalControlNet(EncoderCopy):
         channels = settings["block_out_channels"]
         self.controlnet_cond_embedding = FrameHints(hint_channels, hint_widths, channels[0], hint_frames)
         self.controlnet_down_blocks = nn.ModuleList(
-            zeroed(nn.Conv3d(conv.in_channels, conv.out_channels, 1)) for conv in cast(nn.ModuleList, self.controlnet_down_blocks)
+            zeroed(nn.Conv3d(conv.in_channels, conv.out_channels, 1)) for conv in self.controlnet_down_blocks
         )
         self.controlnet_mid_block = zeroed(nn.Conv3d(channels[-1], channels[-1], 1))
         if mixing:
@@ -158,7 +158,7 @@ class TemporalControlNet(EncoderCopy):
         features = self.controlnet_cond_embedding(hints.to(self.dtype).transpose(1, 2))
         hidden = self.conv_in(sample.to(self.dtype)) + features.transpose(1, 2).flatten(0, 1)
         taps = [hidden]
-        for block in cast(nn.ModuleList, self.down_blocks):
+        for block in self.down_blocks:
             text = {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
             hidden, further = block(hidden, embedding, **text)
             taps += further
