@@ -60,7 +60,7 @@ def predict(unet: Any, conditions: Conditions, sample: Tensor, time: Tensor, on:
     Returns:
         ``[B, Z, h, w]`` float32.
     """
-    words, heard = (pair["text" in on] for pair in (conditions.words, conditions.heard))
+    words, heard = conditions.words["text" in on], conditions.heard["text" in on]
     labels, hints = conditions.labels["metadata" in on], conditions.hints["hints" in on]
     extra = [part for part in (conditions.kept, hints) if part is not None]
     dtype = unet.dtype

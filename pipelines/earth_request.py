@@ -174,7 +174,8 @@ def read_request(pipeline: EarthPipeline, given: Mapping[str, Any], count: int) 
     if not 0.0 < given["strength"] <= 1.0:
         raise InputError(f"the strength is {given['strength']:g}; it is above 0 (the picture as it is) and at most 1 (made anew)")
     prompts, metadata = leveled(_texts(given["prompt"], count), merged_metadata(given["metadata"], given["facts"], count))
-    hints, contents = dict(given["hints"] or {}), [None] * count
+    hints: dict[str, Any] = dict(given["hints"] or {})
+    contents: list[Tensor | None] = [None] * count
     if CONTENT in hints and content_adapter(pipeline) is not None:
         entries = per_picture(hints.pop(CONTENT), count, "contents")
         contents = [None if entry is None else embed_content(pipeline, entry) for entry in entries]

@@ -206,8 +206,8 @@ _READS = {
 
 def _range(name: str, low: float, high: float, unknown: float | None = None, *, strict: bool = False) -> FieldSchema:
     """``low`` to ``high`` as 0 to 1000; `unknown` is a natural value, or None for 0 in the network's range; `strict`: no others."""
-    limits = {"low": low, "high": high} if strict else {}
-    field = FieldSchema(name=name, offset=-low, scale=1000.0 / (high - low), **limits)
+    least, most = (low, high) if strict else (None, None)
+    field = FieldSchema(name=name, offset=-low, scale=1000.0 / (high - low), low=least, high=most)
     return field if unknown is None else field.model_copy(update={"null_value": field.to_network(unknown)})
 
 

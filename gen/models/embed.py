@@ -114,9 +114,8 @@ class MetadataEmbedding(ModelMixin, ConfigMixin):
         if self._learned:
             self.nulls = nn.Parameter(torch.zeros(len(inputs), embedding_dim))
             for head in self._heads():
-                last = head.fc1 if self.schema.head == "linear" else head.linear_2
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+                for parameter in head.get_submodule("fc1" if self.schema.head == "linear" else "linear_2").parameters():
+                    nn.init.zeros_(parameter)
 
     def forward(self, values: Tensor, known: Tensor | None = None) -> Tensor:
         """Embed metadata.
