@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+from earthgen.gen.models.eanet import EANet
+from earthgen.gen.schedulers.mean_reverting import MeanRevertingScheduler
+from earthgen.gen.zoo.folder import write_model_folder
 from earthgen.train.launch import build_task
 from earthgen.train.loop import train
 from earthgen.train.recipe import RECIPES, Recipe, check_recipe, dump_recipe, load_recipe
@@ -98,7 +101,28 @@ def _shrink_generation(task: dict[str, Any], folder: Path) -> None:
     task["text"]["model"] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
-SHRINK = {"generation": _shrink_generation, "super_resolution": _shrink_super_resolution, "autoencoder": _shrink_autoencoder}
+def _shrink_distillation(task: dict[str, Any], folder: Path) -> None:
+    """With a teacher of its own, whose weights come from a keyed generator."""
+    system = task["of"]
+    _shrink_super_resolution(system, folder)
+    model = EANet(bands=len(system["bands"]), scale=system["scale"], **system["model"])
+    rng = np.random.default_rng(12)
+    for parameter in model.parameters():
+        parameter.data = torch.from_numpy(0.1 * rng.standard_normal(tuple(parameter.shape)).astype(np.float32))
+    settings = {"bands": system["bands"], "unit": system["unit"], "scale": system["scale"], "mtf": 0.3, "contrast": system["contrast"]}
+    components = {"model": model, "scheduler": MeanRevertingScheduler(**system["scheduler"])}
+    write_model_folder(
+        folder / "teacher", pipeline="SuperResolutionPipeline", components=components, settings=settings, card={}, half=False
+    )
+    task.update(teacher=str(folder / "teacher"), steps=3, bank=0)
+
+
+SHRINK = {
+    "generation": _shrink_generation,
+    "super_resolution": _shrink_super_resolution,
+    "autoencoder": _shrink_autoencoder,
+    "distillation": _shrink_distillation,
+}
 
 
 def losses(name: str, folder: Path) -> list[float]:
