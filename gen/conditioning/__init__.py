@@ -15,6 +15,8 @@ _LAZY = {
     "compose_caption": ".captions",
     "kept_independently": ".dropout",
     "kept_by_scheme": ".dropout",
+    "make_hint": ".hints",
+    "render_osm": ".osm",
 }
 
 
