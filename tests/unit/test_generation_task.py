@@ -207,3 +207,19 @@ def test_a_run_goes_on_from_an_export(folder: Path) -> None:
 def test_a_wrong_recipe_is_told_so(folder: Path, task: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         task_of(folder, **task).build(None)
+
+
+def test_held_out_pictures_are_held_against_made_ones_in_a_feature_network(folder: Path) -> None:
+    from earthgen.gen.models.features import FeatureNet
+    from earthgen.gen.zoo.folder import write_model_folder
+    from earthgen.metrics.feature_networks import PIPELINE
+
+    torch.manual_seed(0)
+    network = FeatureNet(classes=("a", "b"), covers=("c", "d"), widths=(8, 8, 8, 8))
+    write_model_folder(folder / "net", pipeline=PIPELINE, components={"model": network}, settings={}, card={})
+    task = task_of(folder, guidance={"steps": 2, "count": 6, "features": str(folder / "net")})
+    model = task.build(None).eval()
+    with torch.no_grad():
+        found = task.evaluate(model)
+    assert np.isfinite(found["kernel_distance"])
+    assert found["score"] == -found["loss"]

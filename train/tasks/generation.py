@@ -101,7 +101,7 @@ class GenerationTask:
         losses = (self.process.weight(moved["time"]) * self._errors(model, moved)).cpu()
         quarters = losses.chunk(BINS) if count >= BINS else ()
         figures = {f"loss_quarter_{number}": float(part.mean()) for number, part in enumerate(quarters, 1)}
-        return {"loss": float(losses.mean()), **figures, "score": -float(losses.mean())}
+        return {"loss": float(losses.mean()), **figures, **self._distance(model), "score": -float(losses.mean())}
 
     def show(self, model: nn.Module) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
         """Pictures of validation captions, metadata and masks; below each row what was there in truth."""
@@ -156,6 +156,20 @@ class GenerationTask:
         inputs = torch.cat([state, tensors["extra"]], 1) if "extra" in tensors else state
         output = model(inputs, time, tensors["tokens"], tensors.get("values"), tensors.get("known"), for_controls(tensors))
         return (output - self.process.target(clean, noise, time)).square().mean((1, 2, 3))
+
+    def _distance(self, model: nn.Module) -> dict[str, float]:
+        """Kernel distance of pictures of the validation conditions to the validation pictures."""
+        guidance = self.config.guidance
+        if not guidance.features or len(self._validation) < 2:
+            return {}
+        from ...metrics.distribution import kernel_distance
+        from ...metrics.feature_networks import feature_network, features_of
+
+        network = feature_network(guidance.features)
+        crops = self.data.held_out_crops("validation", guidance.count)
+        truth = torch.from_numpy(np.stack([crop.pixels for crop in crops]).astype(np.float32) / np.float32(255))
+        made, wanted = (features_of(iter(pictures), network) for pictures in (self.sample(model, self._validation), truth))
+        return {"kernel_distance": kernel_distance(made, wanted)}
 
     def _adherence(self, model: nn.Module) -> dict[str, float]:
         """Loss that each condition saves on validation places at the middle of the diffusion, relative to the loss without it."""

@@ -46,6 +46,9 @@ class GuidanceConfig(BaseModel):
     count: int = Field(64, ge=1)
     """Held-out pictures whose loss is taken."""
     shown: int = Field(24, ge=1)
+    features: str = ""
+    """Feature network (``zoo:features-small``) in which pictures of the held-out conditions are held against the held-out pictures; the
+    kernel distance is then among the figures, and does not choose the checkpoint. Empty for none: it takes `count` pictures."""
 
 
 class ControlConfig(BaseModel):
