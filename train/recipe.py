@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,9 +24,6 @@ from .tasks.generation_config import GenerationConfig
 from .tasks.super_resolution_config import SuperResolutionConfig
 
 RECIPES = Path(__file__).parent / "recipes"
-_TAGS = {"super_resolution", "distillation", "features", "index", "raster", "array", "image", "world", "stream"}
-_TAGS |= {"autoencoder", "generation", "images", "bands", "collection"}
-_TAGS |= {"mtf_blur", "noise", "decimate", "quantise", "misregister"}
 TaskConfig = Annotated[
     SuperResolutionConfig | DistillationConfig | FeaturesConfig | AutoencoderConfig | GenerationConfig, Field(discriminator="kind")
 ]
@@ -160,8 +157,14 @@ def _apply(table: dict[str, Any], override: str) -> None:
 
 def _sentences(error: ValidationError, table: dict[str, Any]) -> Iterator[str]:
     for detail in error.errors():
-        place = [part for part in detail["loc"] if not _is_tag(part)]
+        place = _place(detail["loc"], table)
         where = ".".join(str(part) for part in place)
+        if detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            given = (detail.get("ctx") or {}).get("tag")
+            kinds = (detail.get("ctx") or {}).get("expected_tags", _kinds() if where == "task" else "")
+            listed = ", ".join(sorted(kinds.replace("'", "").split(", ")))
+            yield f"{where}.kind is {given or 'missing'}" + (f"; it is one of {listed}" if listed else "")
+            continue
         if detail["type"] != "extra_forbidden":
             yield f"{where}: {detail['msg'].lower()} (got {detail['input']!r:.60})"
             continue
@@ -169,9 +172,23 @@ def _sentences(error: ValidationError, table: dict[str, Any]) -> Iterator[str]:
         yield f"unknown key {where!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def _is_tag(part: object) -> bool:
-    # Discriminated unions put the tag of the chosen member into the place.
-    return part in _TAGS
+def _kinds() -> str:
+    members = get_args(get_args(TaskConfig)[0])
+    return ", ".join(member.model_fields["kind"].default for member in members)
+
+
+def _place(parts: Sequence[str | int], value: Any) -> list[str | int]:
+    """Where an error is, without the tags that pydantic puts behind the members of discriminated unions."""
+    place: list[str | int] = []
+    entered = False
+    for part in parts:
+        if entered and isinstance(value, dict) and part == value.get("kind"):
+            entered = False
+            continue
+        place.append(part)
+        inside = (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int) and part < len(value))
+        value, entered = (value[part] if inside else None), True
+    return place
 
 
 def _known_keys(model: type[BaseModel]) -> list[str]:

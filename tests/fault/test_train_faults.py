@@ -33,6 +33,7 @@ keep = 3
 output = "{root}/out"
 data = "{root}"
 [task]
+kind = "super_resolution"
 bands = ["a"]
 scale = 2
 crop = 16
