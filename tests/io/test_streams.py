@@ -184,19 +184,19 @@ def test_a_held_out_picture_is_found_by_name_and_by_content(root: Path) -> None:
 @pytest.mark.usefixtures("fresh_accelerate")
 def test_a_run_from_shards_resumes_bit_for_bit_and_names_what_it_skipped(root: Path) -> None:
     broken = encoded(np.full((18, 20, 3), 9, np.uint8))
-    many = {f"q{n:03d}.png": encoded(np.random.default_rng(n).integers(0, 256, (16, 16, 3), dtype=np.uint8)) for n in range(200)}
+    many = {f"q{n:03d}.png": encoded(np.random.default_rng(n).integers(0, 256, (16, 16, 3), dtype=np.uint8)) for n in range(100)}
     many["q010.png"] = broken[:60]
     for path in (root / "shards").iterdir():
         path.unlink()
     write_shards(root / "shards", many, 7)
-    whole = recipe(root).model_copy(update={"samples": 200, "save_every": 64, "workers": 2, "name": "whole"})
+    whole = recipe(root).model_copy(update={"samples": 100, "save_every": 32, "workers": 2, "name": "whole"})
     first = train(whole, SuperResolutionTask(whole))
     log = (first.folder / "log.jsonl").read_text()
     assert "q010" in log
     parts = whole.model_copy(update={"name": "parts", "workers": 0})
     seen = iter(range(100))
-    half = train(parts, SuperResolutionTask(parts), stop=lambda: next(seen) == 20)
-    assert half.samples == 84
+    half = train(parts, SuperResolutionTask(parts), stop=lambda: next(seen) == 10)
+    assert half.samples == 44
     last = train(parts, SuperResolutionTask(parts))
     for name, value in first.state.model.state_dict().items():
         assert torch.equal(value, last.state.model.state_dict()[name]), name
