@@ -43,7 +43,8 @@ def in_double_precision(task: Task) -> Task:
         return Batch(made.indices, made.names, tensors)
 
     if isinstance(task, GenerationTask):
-        task.data.autoencoder.double()
+        for frozen in (task.data.autoencoder, *task.controls.encoders.values()):
+            frozen.double()
     task.build, task.batch = (lambda initialise: build(initialise).double()), double
     return task
 
@@ -91,14 +92,51 @@ def _described_pictures(folder: Path) -> dict[str, Any]:
 
 
 def _shrink_generation(task: dict[str, Any], folder: Path) -> None:
+    hints = sorted({hint for control in task["controls"].values() for hint in control["hints"]})
     task["pictures"] = _described_pictures(folder)
+    if hints:
+        task["pictures"]["sources"] = [_collection(folder, hints)]
     for given in ("also", "autoencoder", "base"):
         task.pop(given, None)
     task.update(also_share=0.0, bank=min(task["bank"], 6), vae={"block_out_channels": [8, 16], "norm_num_groups": 1})
-    task["unet"].update(block_out_channels=[8, 16], attention_head_dim=2, norm_num_groups=4)
+    task["unet"].update(block_out_channels=[8, 16], attention_head_dim=2, norm_num_groups=4, layers_per_block=1, sample_size=8)
     task["unet"].update(down_block_types=["DownBlock2D", "CrossAttnDownBlock2D"], up_block_types=["CrossAttnUpBlock2D", "UpBlock2D"])
     task["text"]["vocabulary"] = 520
     task["text"]["model"] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tower = {"projection_dim": 16, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    small = {
+        "hints": {"hint_scale": 2, "pyramid_channels": [4, 4, 8], "inject_channels": [8, 8]},
+        "controlnet": {"conditioning_embedding_out_channels": [4, 8]},
+        "location": {"width": 16, "heads": 2},
+        "content": {"width": 16, "embedding_width": 16, "dropout": [0.0, 0.0], "encoder": {**tower, "image_size": 8, "patch_size": 4}},
+    }
+    for control in task["controls"].values():
+        control["model"].update(small[control["kind"]])
+
+
+def _collection(folder: Path, hints: list[str]) -> dict[str, Any]:
+    """The same pictures as a folder with metadata and hint pictures."""
+    from PIL import Image
+
+    (folder / "hints").mkdir()
+    rows = []
+    for number, path in enumerate(sorted((folder / "pictures").glob("*.png"))):
+        shade = np.asarray(Image.open(path))
+        row = {
+            "file_name": path.name,
+            "caption": "fields and woods",
+            "lat": 48.0,
+            "lon": 11.0,
+            "gsd": 2.0,
+            "date": f"2021-0{number + 4}-01",
+        }
+        Image.fromarray(shade).save(folder / "hints" / path.name)
+        for kind, hint in enumerate(hints):
+            Image.fromarray(np.roll(shade, kind + 1, 0)).save(folder / "hints" / f"{hint}_{path.name}")
+            row[f"{hint}_file_name"] = f"{hint}_{path.name}"
+        rows.append(json.dumps(row))
+    (folder / "hints/metadata.jsonl").write_text("\n".join(rows) + "\n")
+    return {"kind": "collection", "format": "imagefolder", "files": "hints", "hints": {hint: hint for hint in hints}}
 
 
 def _shrink_distillation(task: dict[str, Any], folder: Path) -> None:
@@ -117,7 +155,23 @@ def _shrink_distillation(task: dict[str, Any], folder: Path) -> None:
     task.update(teacher=str(folder / "teacher"), steps=3, bank=0)
 
 
+def _shrink_features(task: dict[str, Any], folder: Path) -> None:
+    """Pictures of one training place in an index, two of them with classes."""
+    from PIL import Image
+
+    rng = np.random.default_rng(11)
+    rows = ["path,gsd_m,place,date,class"]
+    for number, label in enumerate(("Forest", "River", "")):
+        walk = rng.standard_normal((48, 40, 3)).cumsum(0).cumsum(1)
+        Image.fromarray(np.clip(128 + 2 * walk, 0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{2 + number},a field,2021-0{number + 1},{label}")
+    (folder / "index.csv").write_text("\n".join(rows) + "\n")
+    task.update(sources=[{"kind": "index", "index": "index.csv"}], crop=32)
+    task["model"].update(widths=[8, 8, 8, 8])
+
+
 SHRINK = {
+    "features": _shrink_features,
     "generation": _shrink_generation,
     "super_resolution": _shrink_super_resolution,
     "autoencoder": _shrink_autoencoder,
