@@ -180,6 +180,7 @@ class Trainer:
         for folder in damaged:
             self._notice(f"the checkpoint {folder} is damaged and was passed over; going on from {path or 'the start'}")
         if path is None:
+            self.watch.journal.resume(0)  # lines of a run that was killed before its first checkpoint
             return
         snapshot = load_checkpoint(path)
         self.state.restore(snapshot, path)

@@ -139,19 +139,21 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, 
     assert all(torch.equal(left[part][name], right[part][name]) for part in left for name in left[part])
 
 
-def test_a_crash_after_more_log_lines_than_checkpoints_leaves_no_doubles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [232, 72])
+def test_a_crash_after_more_log_lines_than_checkpoints_leaves_no_doubles(tmp_path: Path, at: int) -> None:
+    """At 232: behind log lines at 192 and an evaluation at 160, before the save at 240. At 72: behind one line, before the first save."""
     whole = train(recipe(tmp_path / "whole"), LinearGaussian())
 
     class Crash(LinearGaussian):
         def batch(self, indices: list[int]) -> Batch:
-            if indices[0] >= 232:  # behind log lines at 192 and an evaluation at 160, before the save at 240
+            if indices[0] >= at:
                 raise RuntimeError("power cut")
             return super().batch(indices)
 
     with pytest.raises(RuntimeError, match="power cut"):
         train(recipe(tmp_path / "parts"), Crash())
     with (tmp_path / "parts/run/log.jsonl").open("a") as file:
-        file.write('{"samples": 232, "seco')  # torn
+        file.write(f'{{"samples": {at}, "seco')  # torn
     parts = train(recipe(tmp_path / "parts"), LinearGaussian())
     assert log(parts) == log(whole)
     assert [line["samples"] for line in log(parts) if "loss" in line] == list(range(48, 481, 48))
