@@ -147,18 +147,23 @@ def _read(pictures: Iterable[Tensor], network: FeatureNetwork) -> tuple[Tensor, 
     """Features, and the classifier's answers where the network is one."""
     if not isinstance(network, OurFeatures):
         return features_of(pictures, network), None
-    answers: list[Tensor] = []
+    both = _Both(network)
+    features = features_of(pictures, both)
+    return features, torch.cat(both.answers)
 
-    class _Both:
-        name, resize = network.name, network.resize
 
-        def __call__(self, batch: Tensor) -> Tensor:
-            found = network.read(batch)
-            answers.append(found.classes.double().cpu())
-            return found.features.double()
+class _Both:
+    """A network of ours whose classifier's answers are kept beside the features."""
 
-    features = features_of(pictures, _Both())
-    return features, torch.cat(answers)
+    def __init__(self, network: OurFeatures) -> None:
+        self.name, self.resize = network.name, network.resize
+        self.answers: list[Tensor] = []
+        self._network = network
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        found = self._network.read(pictures)
+        self.answers.append(found.classes.double().cpu())
+        return found.features.double()
 
 
 def _one_size(folder: PictureFolder) -> tuple[int, int]:

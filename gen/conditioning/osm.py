@@ -226,7 +226,8 @@ def _features(content: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any,
             raise InputError(f"{where} has a geometry that cannot be read ({error}); export it again") from error
         _on_earth(geometry, content, where)
         properties = row.get("properties") or {}
-        tags = properties.get("tags") if isinstance(properties.get("tags"), Mapping) else properties
+        inner = properties.get("tags")
+        tags = inner if isinstance(inner, Mapping) else properties
         named = {str(key): str(value) for key, value in tags.items() if value is not None}
         for part in getattr(geometry, "geoms", [geometry]) if geometry.geom_type == "GeometryCollection" else [geometry]:
             if not part.is_empty:
