@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ def test_no_file_of_the_zoo_has_an_absolute_path(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.suffix in (".json", ".toml"):
             text = path.read_text()
-            assert '"/' not in text, f"{path.name} names an absolute path"
+            # A tokenizer's vocabulary has a slash of its own.
+            assert not re.search(r'"/\w', text), f"{path.name} names an absolute path"
             assert "_name_or_path" not in text
 
 

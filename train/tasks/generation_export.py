@@ -81,7 +81,7 @@ def _card(task: GenerationTask, model: Generator, card: dict[str, Any]) -> dict[
         **rest,
         "data": {
             "pictures": len(task.data.names),
-            "validation": len(task.data.held_out_names),
+            "held_out": task.data.held_out_names,
             "sources": sources,
             "split": SPLIT,
             "size": config.pictures.size,
