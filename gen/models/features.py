@@ -64,7 +64,7 @@ class Residual(nn.Module):
         return F.silu(value + self.norm_2(self.second(inner)))
 
 
-class FeatureNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class FeatureNet(ModelMixin, ConfigMixin):
     """Red, green and blue display values to features and the four readings in `Features`."""
 
     @register_to_config
