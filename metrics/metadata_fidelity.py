@@ -1,7 +1,8 @@
 """Does a picture obey its metadata? A probe reads the value back; pairs that differ in nothing but the request must move its way.
 
-The probe's own error matters less than one would think: only the direction counts, and the interval says how sure it is. A generator that
-ignores the request is right in half the pairs.
+Only the direction counts, and the interval says how sure it is; a generator that ignores the request is right in half the pairs. So is a
+probe that cannot read the value: its own share on real pairs (the same ground at two distances, one place in two months) belongs beside
+every figure. `zoo:features-small` tells sensors and scenes apart, but hardly the zoom of one scene (its card has the figures).
 """
 
 from __future__ import annotations

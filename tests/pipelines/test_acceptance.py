@@ -18,12 +18,14 @@ from earthgen.gen.data.noise import noise_field
 from earthgen.gen.data.rasters import read_raster
 from earthgen.gen.data.resample import upsample
 from earthgen.gen.data.sensor_model import SensorModel
+from earthgen.gen.zoo.folder import read_config
 from earthgen.gen.zoo.names import zoo_models
 from earthgen.pipelines.super_resolution import SuperResolutionPipeline
 from earthgen.pipelines.super_resolution_scene import upscale_scene
 from earthgen.pipelines.super_resolution_step import BACK_PROJECTION_HALO
 
-ZOO = [pytest.param(folder, id=name) for name, folder in zoo_models()]
+MADE_HERE = "SuperResolutionPipeline"
+ZOO = [pytest.param(path, id=name) for name, path in zoo_models() if read_config(path / "model_index.json")["_class_name"] == MADE_HERE]
 zoo_model = pytest.mark.parametrize("folder", ZOO or [pytest.param(None, marks=pytest.mark.skip(reason="the zoo is empty"))])
 
 

@@ -2,7 +2,9 @@
 
 The terms of the loss are means over the samples for which a label is known: cross-entropy of the scene's class, squared error of the time
 of the year on the circle, Huber error of log2 of the ground sampling distance, and cross-entropy against the shares of land cover in cells
-of 4 pixels. Turns and flips make the readings independent of the flight's direction, reductions spread the distances.
+of 4 pixels. A sample is two looks at one spot from different heights: a fifth term is the Huber error of the difference of their distances,
+without which the network knows a place's sensor and overlooks the zoom. Turns and flips make the readings independent of the direction of
+flight.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from ...gen.data.labelled import LabelledPicture
 from ...gen.data.splits import Split, split_of
 from ...gen.data.world.spectra import CLASSES
 from ...gen.errors import InputError
-from ...gen.models.features import COVER_STRIDE, LOG2_GSD_SPREAD, FeatureNet, Features
+from ...gen.models.features import COVER_STRIDE, FeatureNet, Features
 from ...gen.zoo.folder import write_model_folder
 from ..order import Stream, sample_rng
 from ..task import Batch
@@ -96,26 +98,20 @@ class FeatureTask:
 
     def batch(self, indices: list[int]) -> Batch:
         """Crops and labels of these samples."""
-        looks, names = [], []
+        pairs, names = [], []
         for index in indices:
             rng = sample_rng(self.recipe.seed, index, Stream.DATA)
             picture = self._drawn(rng)
-            side = min(picture.pixels.shape[1:])
-            reach = min(self.config.zoom, side / self.config.crop)
-            size = round(self.config.crop * math.exp(rng.uniform(0.0, math.log(reach)))) if reach > 1 else self.config.crop
-            top, left = (int(rng.integers(0, length - size + 1)) for length in picture.pixels.shape[1:])
-            look = self.look(picture, top, left, size, turn=int(rng.integers(0, 8)))
-            brightness, gamma = rng.uniform(*self.config.gain), rng.uniform(*self.config.gamma)
-            tint = torch.from_numpy(rng.uniform(0.95, 1.05, 3).astype(np.float32))[:, None, None]
-            looks.append(look._replace(picture=(look.picture.pow(gamma) * tint * brightness).clamp(0, 1)))
-            names.append(f"{picture.name}+{top},{left}")
-        stacked = {name: torch.stack([getattr(look, name) for look in looks]) for name in Look._fields}
+            pairs.append(self._pair(picture, rng))
+            names.append(picture.name)
+        stacked = {name: torch.stack([torch.stack([getattr(look, name) for look in pair]) for pair in pairs]) for name in Look._fields}
         return Batch(indices, names, stacked)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum of the four terms, each a mean over the batch in which unknown labels count as zero."""
-        terms = self._terms(model(batch.tensors["picture"]), batch.tensors)
-        total = torch.stack([self.config.weights.get(name, 1.0) * term for name, term in terms.items()]).sum()  # type: ignore[call-overload]
+        """Weighted sum of the terms, each a mean over the batch in which unknown labels count as zero."""
+        truth = {name: value.flatten(0, 1) for name, value in batch.tensors.items()}
+        terms = self._terms(model(truth["picture"]), truth)
+        total = torch.stack([self.config.weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
         return total, {name: term.detach() for name, term in terms.items()}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -184,17 +180,34 @@ class FeatureTask:
         pictures = places[int(rng.integers(0, len(places)))]
         return pictures[int(rng.integers(0, len(pictures)))]
 
+    def _pair(self, picture: LabelledPicture, rng: np.random.Generator) -> list[Look]:
+        """Two looks at one spot from different heights, in one light."""
+        crop, sides = self.config.crop, picture.pixels.shape[1:]
+        reach = math.log(max(1.0, min(self.config.zoom, min(sides) / crop)))
+        sizes = [min(round(crop * math.exp(rng.uniform(0.0, reach))), *sides) for _ in range(2)]
+        middle = [rng.uniform(max(sizes) / 2, side - max(sizes) / 2) for side in sides]
+        brightness, gamma = rng.uniform(*self.config.gain), rng.uniform(*self.config.gamma)
+        tint = torch.from_numpy(rng.uniform(0.95, 1.05, 3).astype(np.float32))[:, None, None]
+        looks = []
+        for size in sizes:
+            top, left = (min(max(0, round(at - size / 2)), side - size) for at, side in zip(middle, sides, strict=True))
+            look = self.look(picture, top, left, size, turn=int(rng.integers(0, 8)))
+            looks.append(look._replace(picture=(look.picture.pow(gamma) * tint * brightness).clamp(0, 1)))
+        return looks
+
     @staticmethod
     def _terms(found: Features, truth: Mapping[str, Tensor]) -> dict[str, Tensor]:
         known = truth["known"]
-        distance = F.huber_loss(found.log2_gsd, truth["log2_gsd"], reduction="none", delta=LOG2_GSD_SPREAD / 2) / LOG2_GSD_SPREAD
+        off = found.log2_gsd - truth["log2_gsd"]
+        between, level = off[1::2] - off[::2], torch.zeros_like(off[::2])
         each = {
             "class": F.cross_entropy(found.classes, truth["label"].long(), reduction="none"),
             "month": (found.month - truth["month"]).square().sum(1),
-            "gsd": distance,
+            "gsd": F.huber_loss(off, torch.zeros_like(off), reduction="none"),
             "cover": F.cross_entropy(found.cover, truth["cover"], reduction="none").mean((1, 2)),
         }
-        return {name: (value * known[:, number]).mean() for number, (name, value) in enumerate(each.items())}
+        terms = {name: (value * known[:, number]).mean() for number, (name, value) in enumerate(each.items())}
+        return {**terms, "zoom": (F.huber_loss(between, level, reduction="none") * known[::2, 2]).mean()}
 
     def _card(self, card: Mapping[str, Any], parameters: int) -> dict[str, Any]:
         record = dict(card.get("training", {}))

@@ -27,8 +27,16 @@ class FeaturesConfig(BaseModel):
     gamma: tuple[float, float] = (0.85, 1.2)
     model: dict[str, Any] = Field(default_factory=dict)
     """Configuration of `FeatureNet` without classes and covers."""
-    weights: dict[Literal["class", "month", "gsd", "cover"], float] = Field(default={"class": 1.0, "month": 1.0, "gsd": 1.0, "cover": 1.0})
-    """Of the four terms of the loss."""
+    weights: dict[str, float] = Field(default={"class": 1.0, "month": 1.0, "gsd": 1.0, "cover": 1.0, "zoom": 1.0})
+    """Of the five terms of the loss."""
+
+    @field_validator("weights")
+    @classmethod
+    def _known_terms(cls, weights: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(weights.keys() - {"class", "month", "gsd", "cover", "zoom"})
+        if unknown:
+            raise ValueError(f"there is no term {unknown[0]!r}; the terms are class, month, gsd, cover and zoom")
+        return weights
 
     @field_validator("classes")
     @classmethod
