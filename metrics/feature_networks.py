@@ -48,7 +48,7 @@ class OurFeatures:
 
     net: FeatureNet
     name: str
-    resize: str = "none (mean over the picture at its own size)"
+    resize: str = "none (means and spreads over the picture at its own size)"
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def load_features(name: str | Path, device: str = "cpu") -> OurFeatures:
         raise InputError(f"the config of {folder} does not describe a feature network ({error}); copy the model again") from error
     net.load_state_dict(load_weights(folder / "model", net))
     label = str(name) if str(name).startswith("zoo:") else folder.name
-    return OurFeatures(net.eval().to(device), f"{label} ({net.config['widths'][-1]} features, weights {model_digest(folder)})")
+    return OurFeatures(net.eval().to(device), f"{label} ({net.width} features, weights {model_digest(folder)})")
 
 
 def feature_network(name: str, device: str = "cpu") -> FeatureNetwork:

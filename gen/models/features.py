@@ -1,15 +1,16 @@
 """A small feature network for remote-sensing pictures: what distribution distances, probes and control scores measure with, offline.
 
 A plain residual network. It learns several things at once from pictures of known places - land-cover class of the scene, month, ground
-sampling distance, land cover by pixel - so that its pooled features hold content, season, sharpness and texture. The features are no
-Inception features: a distance measured with them is named after this network and its digest, and compares with no published FID.
+sampling distance, land cover by pixel. Its features are the last layer's means, which hold content, and the spreads of the first two
+layers, which hold sharpness and texture - the means alone hardly see a blur - each in units of its spread over training pictures. They are
+no Inception features: a distance measured with them is named after this network and its digest, and compares with no published FID.
 """
 
 # Letters: B batch, H W pixels, D features, K scene classes, L land-cover classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,7 @@ class Features:
     """What the network says of a batch.
 
     Attributes:
-        features: ``[B, D]``, mean over the picture.
+        features: ``[B, D]``: means of the last maps, then standard deviations of the first and second, standardised.
         classes: ``[B, K]`` logits of the scene's class.
         month: ``[B, 2]`` sine and cosine of the time of the year; the shorter the vector, the less certain.
         log2_gsd: ``[B]`` log2 of metres per pixel.
@@ -67,6 +68,9 @@ class Residual(nn.Module):
 class FeatureNet(ModelMixin, ConfigMixin):
     """Red, green and blue display values to features and the four readings in `Features`."""
 
+    centre: Tensor
+    spread: Tensor
+
     @register_to_config
     def __init__(
         self,
@@ -79,7 +83,7 @@ class FeatureNet(ModelMixin, ConfigMixin):
         Args:
             classes: Names of the scene classes.
             covers: Names of the land-cover classes.
-            widths: Channels at strides 2, 4, 8 and 16; multiples of 8. The last is the number of features.
+            widths: Channels at strides 2, 4, 8 and 16; multiples of 8.
 
         Raises:
             InputError: If a list is empty or a width is no multiple of 8.
@@ -96,7 +100,15 @@ class FeatureNet(ModelMixin, ConfigMixin):
         self.month_head = nn.Linear(widths[3], 2)
         self.gsd_head = nn.Linear(widths[3], 1)
         self.laterals = nn.ModuleList(nn.Conv2d(width, 32, 1) for width in widths[1:])
+        self.register_buffer("centre", torch.zeros(self.width))
+        self.register_buffer("spread", torch.ones(self.width))
         self.cover_head = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.SiLU(), nn.Conv2d(32, len(covers), 1))
+
+    @property
+    def width(self) -> int:
+        """D, the number of features."""
+        first, second, _, last = self.config["widths"]
+        return int(last + first + second)
 
     def forward(self, sample: Tensor) -> Features:
         """Read pictures.
@@ -115,14 +127,29 @@ class FeatureNet(ModelMixin, ConfigMixin):
                 f"the feature network got shape {tuple(sample.shape)}; it reads [B, 3, H, W] of red, green, blue with sides >= {LEAST}"
             )
         maps = self.maps(sample)
-        features = maps[-1].mean((2, 3))
+        means = maps[-1].mean((2, 3))
         return Features(
-            features=features,
-            classes=self.class_head(features),
-            month=self.month_head(features),
-            log2_gsd=self.gsd_head(features)[:, 0] * LOG2_GSD_SPREAD + LOG2_GSD_CENTRE,
+            features=(self._statistics(maps) - self.centre) / self.spread,
+            classes=self.class_head(means),
+            month=self.month_head(means),
+            log2_gsd=self.gsd_head(means)[:, 0] * LOG2_GSD_SPREAD + LOG2_GSD_CENTRE,
             cover=self._cover(maps[1:]),
         )
+
+    @torch.no_grad()
+    def standardise(self, batches: Iterable[Tensor]) -> None:
+        """Take the units of the features from pictures: their mean and standard deviation become 0 and 1.
+
+        Args:
+            batches: ``[B, 3, H, W]`` each, at least two pictures in all.
+        """
+        rows = torch.cat([self._statistics(self.maps(batch)) for batch in batches]).double()
+        self.centre.copy_(rows.mean(0))
+        # A channel that never moves is left at about its own size, not blown up.
+        self.spread.copy_(rows.std(0).clamp(min=1e-3))
+
+    def _statistics(self, maps: list[Tensor]) -> Tensor:
+        return torch.cat([maps[3].mean((2, 3)), *(value.std((2, 3), correction=0) for value in maps[:2])], 1)
 
     def maps(self, sample: Tensor) -> list[Tensor]:
         """Feature maps at strides 2, 4, 8 and 16, sides rounded up."""

@@ -20,7 +20,7 @@ class Pooled(nn.Module):
 
     def __init__(self, net: FeatureNet) -> None:
         super().__init__()
-        self.net, self.num_features = net, net.config["widths"][-1]
+        self.net, self.num_features = net, net.width
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.net(pictures.float()).features.double()

@@ -15,10 +15,12 @@ from earthgen.gen.data.splits import split_of
 from earthgen.gen.errors import InputError
 from earthgen.gen.models.features import FeatureNet
 from earthgen.gen.zoo import read_card, resolve_model
-from earthgen.metrics.feature_networks import load_features
-from earthgen.metrics.trivial_pictures import blurred
+from earthgen.metrics.distribution import kernel_distance
+from earthgen.metrics.feature_networks import features_of, load_features
+from earthgen.metrics.picture_folder import PictureFolder
+from earthgen.metrics.trivial_pictures import blurred, colour_noise
 from earthgen.train.recipe import Recipe, check_recipe, load_recipe
-from earthgen.train.tasks.features import FeatureTask, grouped, turned
+from earthgen.train.tasks.features import UNITS, FeatureTask, grouped, turned
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerate")
 
@@ -54,7 +56,7 @@ def recipe(tmp_path: Path) -> Recipe:
 def test_the_network_takes_any_size_and_nothing_else() -> None:
     net = FeatureNet(classes=["a", "b", "c"], covers=["x", "y"], widths=[8, 8, 8, 16]).eval()
     found = net(torch.rand(2, 3, 33, 70))
-    assert found.features.shape == (2, 16)
+    assert found.features.shape == (2, net.width) == (2, 32)
     assert found.classes.shape == (2, 3)
     assert found.month.shape == (2, 2)
     assert found.log2_gsd.shape == (2,)
@@ -145,6 +147,21 @@ def test_a_look_is_what_it_says(recipe: Recipe) -> None:
     assert torch.equal(quarter.picture, torch.rot90(task.look(picture, 0, 0, 32).picture, 1, (1, 2)))
 
 
+def test_features_are_in_units_of_the_pictures_they_are_given() -> None:
+    torch.manual_seed(0)
+    net = FeatureNet(widths=[8, 8, 8, 16]).eval()
+    pictures = torch.rand(40, 3, 32, 32) * torch.rand(40, 1, 1, 1)
+    with torch.no_grad():
+        plain = net(pictures)
+        net.standardise(pictures.split(7))
+        found = net(pictures)
+    moving = plain.features.std(0) > 1e-3
+    assert moving.sum() > 16
+    assert torch.allclose(found.features.mean(0), torch.zeros(32), atol=1e-3)
+    assert torch.allclose(found.features.std(0)[moving], torch.ones(int(moving.sum())), atol=1e-3)
+    assert torch.equal(plain.classes, found.classes)  # the readings do not change
+
+
 def test_groups_and_turns() -> None:
     pictures = [LabelledPicture(str(i), place, np.zeros((3, 1, 1), np.uint8), label=label) for i, (place, label) in
                 enumerate([("a", "x"), ("a", "x"), ("b", "x"), ("a", "y")])]  # fmt: skip
@@ -165,7 +182,10 @@ def test_what_is_exported_is_read_by_the_metrics(recipe: Recipe, tmp_path: Path)
     loaded = load_features(tmp_path / "out")
     picture = torch.rand(1, 3, 40, 40)
     with torch.no_grad():
-        assert torch.allclose(loaded(picture), net(picture).features.double(), atol=5e-3)  # half precision
+        assert torch.allclose(loaded.read(picture).classes, net(picture).classes, atol=5e-3)  # half precision
+    trained = torch.cat([loaded(task.batch([index]).tensors["picture"][0]) for index in range(UNITS)])
+    assert torch.allclose(trained.mean(0), torch.zeros(32, dtype=torch.float64), atol=0.1)
+    assert bool((net.centre == 0).all())  # what was trained is left as it is
     assert loaded.classes == ["wood", "river"]
     card = read_card(tmp_path / "out")
     assert card["data"]["held_out"] == task.held_out.places
@@ -189,7 +209,7 @@ def test_wrong_recipes_are_told(recipe: Recipe) -> None:
 
 
 def test_the_network_that_ships() -> None:
-    """It is small, its card says chance beside its figures, and a blur moves its features more than a turn."""
+    """It is small, and its card has figures beside the best constant guess."""
     folder = resolve_model("zoo:features-small")
     card = read_card(folder)
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= 1_000_000
@@ -197,8 +217,20 @@ def test_the_network_that_ships() -> None:
     assert figures["test_class"] > 3 * figures["test_constant_class"]
     assert figures["test_gsd"] < figures["test_constant_gsd"]
     assert not [place for place in card["data"]["held_out"] if split_of(place) != "test"]
+
+
+def test_the_network_that_ships_sees_blur_and_noise(shared_data: Path) -> None:
+    """Real pictures against others of the same kind, blurred ones, and noise: the kernel distance rises in this order."""
     ours = load_features("zoo:features-small")
-    fine, _ = WorldLooks(count=1, size=16, seed=11).pictures(Path())
-    picture = torch.from_numpy(fine.pixels)[None].float() / 255
-    plain, turn, soft = ours(picture), ours(picture.rot90(1, (2, 3))), ours(blurred(picture[0])[None])
-    assert float((plain - soft).norm()) > 2 * float((plain - turn).norm())
+    pictures = list(PictureFolder(shared_data / "more/scene_s2/eurosat/rgb"))
+    reference, others = pictures[::2], pictures[1::2]
+    sets = {
+        "real": others,
+        "turned": [picture.rot90(1, (1, 2)) for picture in others],
+        "blurred": [blurred(picture) for picture in others],
+        "noise": [colour_noise(picture, number) for number, picture in enumerate(others)],
+    }
+    known = features_of(reference, ours)
+    found = {name: kernel_distance(features_of(made, ours), known) for name, made in sets.items()}
+    assert abs(found["turned"] - found["real"]) < 0.3 * (found["blurred"] - found["real"])
+    assert found["real"] < 0.5 * found["blurred"] < found["noise"]

@@ -56,9 +56,9 @@ def test_a_report_of_two_folders(tmp_path: Path, network: Path) -> None:
     text = report.protocol_text()
     for words in (
         "n = 24 against 30",
-        "tiny (8 features, weights",
+        "tiny (24 features, weights",
         "reference cut to 24 x 24",
-        "few for 8 features",
+        "few for 24 features",
         "no training pictures",
     ):
         assert words in text
@@ -131,7 +131,7 @@ def test_features_do_not_depend_on_batches(network: Path) -> None:
     each = torch.cat([ours(picture[None]) for picture in pictures])
     assert together.dtype == torch.float64
     assert torch.allclose(together, each, atol=1e-6)
-    assert ours.name.startswith("tiny (8 features, weights ")
+    assert ours.name.startswith("tiny (24 features, weights ")
     with pytest.raises(InputError, match="at least one"):
         features_of([], ours)
 

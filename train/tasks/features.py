@@ -10,7 +10,7 @@ flight.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
 
 COVERS = tuple(CLASSES.values())
+UNITS = 320
+"""Samples from which an exported network takes the units of its features."""
 _CODES = torch.zeros(256, dtype=torch.long)
 _CODES[list(CLASSES)] = torch.arange(len(CLASSES))
 
@@ -126,6 +128,7 @@ class FeatureTask:
             raise TypeError(f"a {type(model).__name__} is no FeatureNet")
         copy = FeatureNet.from_config(model.config)
         copy.load_state_dict(model.state_dict())
+        copy.standardise(self._looks(UNITS))
         parameters = sum(parameter.numel() for parameter in copy.parameters())
         settings = {"crop": self.config.crop}
         write_model_folder(
@@ -172,6 +175,11 @@ class FeatureTask:
             cover=cover,
             known=torch.tensor(known, dtype=torch.float32),
         )
+
+    def _looks(self, count: int) -> Iterator[Tensor]:
+        """Pictures of the first samples."""
+        for start in range(0, count, self.recipe.batch):
+            yield self.batch(list(range(start, min(start + self.recipe.batch, count)))).tensors["picture"].flatten(0, 1)
 
     def _drawn(self, rng: np.random.Generator) -> LabelledPicture:
         """A source by weight, then class, place and picture with equal chances, so that no place counts for its number of files."""
