@@ -108,11 +108,15 @@ class SetReport:
 
     def protocol_text(self) -> str:
         """The protocol in a few sentences."""
-        lines = []
+        lines: list[str] = []
+        said = ""
         for metric, protocol in self.protocols.items():
-            sets = f"n = {protocol.n_generated}" + (f" against {protocol.n_reference}" if protocol.n_reference else "")
-            network = f"; {protocol.network}; resize: {protocol.resize}" if protocol.network else ""
-            lines.append(f"{metric}: {protocol.definition}; {sets}{network}.")
+            about = f"n = {protocol.n_generated}" + (f" against {protocol.n_reference}" if protocol.n_reference else "")
+            about += f"; {protocol.network}; resize: {protocol.resize}" if protocol.network else ""
+            if about != said:
+                lines.append(f"{about}:")
+                said = about
+            lines.append(f"- {metric}: {protocol.definition}.")
         return "\n".join([*lines, "In brackets: 95 % interval.", *self.notes])
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,11 +187,35 @@ def set_scores(generated: Tensor, space: Space, logits: Tensor | None = None, cl
     k = space.neighbours
     if min(len(generated), len(reference)) > k:
         found = manifolds(generated, reference, k)
-        ball = f"balls to the {k}th neighbour; bootstrap over pictures"
-        put("precision", mean_estimate(found.precise), f"share of generated inside reference {ball}", "higher", against)
-        put("recall", mean_estimate(found.recalled), f"share of reference inside generated {ball}", "higher", against)
-        put("density", mean_estimate(found.density), f"reference {ball}, around each generated, over k", "one", against)
-        put("coverage", mean_estimate(found.covered), f"share of reference {ball}, that hold a generated one", "higher", against)
+        ball = f"balls that reach each member's neighbour number {k}"
+        put(
+            "precision",
+            mean_estimate(found.precise),
+            f"share of generated pictures inside the reference's {ball}; bootstrap over pictures",
+            "higher",
+            against,
+        )
+        put(
+            "recall",
+            mean_estimate(found.recalled),
+            "share of reference pictures inside the generated set's balls; bootstrap over pictures",
+            "higher",
+            against,
+        )
+        put(
+            "density",
+            mean_estimate(found.density),
+            f"reference balls that hold a generated picture, mean over these, over {k}; bootstrap over pictures",
+            "one",
+            against,
+        )
+        put(
+            "coverage",
+            mean_estimate(found.covered),
+            "share of reference balls that hold a generated picture; bootstrap over pictures",
+            "higher",
+            against,
+        )
     if logits is not None:
         about = {**shared, "network": classifier}
         put("IS", inception_score(logits), f"exp mean KL(p(y|x) || p(y)), one split, at most {logits.shape[1]}", "higher", about)
