@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..gen.errors import InputError
+from .model_choice import chosen_model, models_for
 from .sessions import Session
 from .worker import Progress, Report, watched
 
@@ -127,17 +128,7 @@ class Generated:
 
 def generator_names() -> list[str]:
     """The zoo's generators as the user writes them, the default first."""
-    from ..gen.zoo.folder import read_index
-    from ..gen.zoo.names import zoo_models
-
-    names = []
-    for name, folder in zoo_models():
-        try:
-            read_index(folder, PIPELINE)
-        except InputError:
-            continue
-        names.append(f"zoo:{name}")
-    return sorted(names, key=lambda name: (name != DEFAULT_MODEL, name))
+    return models_for(PIPELINE, DEFAULT_MODEL)
 
 
 @lru_cache(maxsize=2)
@@ -153,24 +144,31 @@ def load_generator(name: str) -> EarthPipeline:
     Raises:
         InputError: If there is no such model, or it is no generator.
     """
-    if not name or not name.strip():
-        raise InputError("no model is chosen; choose one of the list, or type the path of a model folder")
     with _loading:
-        return _load(name.strip())
+        return _load(chosen_model(name))
 
 
 def generator_facts(name: str) -> GeneratorFacts:
-    """What a model says about itself.
+    """What a model says about itself, read without its weights.
 
     Raises:
         InputError: If there is no such model, or it is no generator.
     """
-    pipeline = load_generator(name)
-    scale = pipeline.config["guidance_scale"]
-    usual = max(scale.values()) if isinstance(scale, Mapping) else scale
-    steps = int(pipeline.config["num_inference_steps"])
-    inpainting = bool(pipeline.config["inpainting"])
-    return GeneratorFacts(name.strip(), pipeline.hint_names, pipeline.size, pipeline.bands, steps, float(usual), inpainting)
+    from ..gen.zoo.folder import read_index
+    from ..gen.zoo.names import resolve_model
+
+    index = read_index(resolve_model(chosen_model(name)), PIPELINE)
+    slots = [slot for entry in index.get("control_hints", {}).values() for slot in entry if slot not in ("place", "frames")]
+    scale, sizes = index.get("guidance_scale", 4.0), index.get("sizes", [256])
+    return GeneratorFacts(
+        name=name.strip(),
+        hints=(*index.get("hints", ()), *slots),
+        size=(int(sizes[0]), int(sizes[-1])),
+        bands=tuple(index.get("bands", ("red", "green", "blue"))),
+        steps=int(index.get("num_inference_steps", 20)),
+        guidance=float(max(scale.values()) if isinstance(scale, Mapping) else scale),
+        inpainting=bool(index.get("inpainting", False)),
+    )
 
 
 def run(session: Session, wishes: Wishes) -> Iterator[Progress]:

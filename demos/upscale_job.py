@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..gen.errors import InputError
+from .model_choice import chosen_model, models_for
 from .sessions import Session
 from .worker import Progress, Report, watched
 
@@ -105,20 +106,7 @@ class Result:
 
 def model_names() -> list[str]:
     """The zoo's super-resolution models as the user writes them, the default first."""
-    from ..gen.zoo.names import zoo_models
-
-    names = [f"zoo:{name}" for name, folder in zoo_models() if _is_ours(folder)]
-    return sorted(names, key=lambda name: (name != DEFAULT_MODEL, name))
-
-
-def _is_ours(folder: Path) -> bool:
-    from ..gen.zoo.folder import read_index
-
-    try:
-        read_index(folder, PIPELINE)
-    except InputError:
-        return False
-    return True
+    return models_for(PIPELINE, DEFAULT_MODEL)
 
 
 def model_facts(name: str) -> ModelFacts:
@@ -130,12 +118,11 @@ def model_facts(name: str) -> ModelFacts:
     from ..gen.zoo.folder import read_index
     from ..gen.zoo.names import resolve_model
 
-    if not name or not name.strip():
-        raise InputError("no model is chosen; choose one of the list, or type the path of a model folder")
-    index = read_index(resolve_model(name.strip()), PIPELINE)
+    chosen = chosen_model(name)
+    index = read_index(resolve_model(chosen), PIPELINE)
     try:
         steps = int(index.get("num_inference_steps", 20))
-        return ModelFacts(name.strip(), tuple(index["bands"]), int(index["scale"]), str(index["unit"]), steps)
+        return ModelFacts(chosen, tuple(index["bands"]), int(index["scale"]), str(index["unit"]), steps)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the model {name} does not say its {error}; write the folder again with `earthgen train` or `convert`") from error
 

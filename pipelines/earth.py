@@ -22,11 +22,9 @@ from .earth_model import EarthModel
 from .earth_output import EarthOutput, OutputType, check_output_type, formed
 from .earth_prepare import Request, beginning_of, conditions_of
 from .earth_request import count_pictures, read_request
-from .earth_sampling import OnStep, evaluations, solve
+from .earth_sampling import evaluations, solve
 from .noise_sources import NoiseSource, noise_sources
-
-Progress = Callable[[int, int], None]
-StepCallback = Callable[["EarthPipeline", int, Tensor, dict[str, Any]], dict[str, Any] | None]
+from .progress import OnStep, Progress, StepCallback, after_steps
 
 
 class EarthPipeline(EarthModel):
@@ -112,7 +110,7 @@ class EarthPipeline(EarthModel):
         sources, seeds = noise_sources(count, seed, generator)
         starts = range(0, count, max(1, batch_size))
         each = evaluations(steps, request.strength if request.images is not None else 1.0)
-        report = _counter(self, len(starts) * each, progress, callback_on_step_end)
+        report = after_steps(self, len(starts) * each, progress, callback_on_step_end)
         parts, notes = [], self.unread(request)
         for at in starts:
             span = slice(at, at + max(1, batch_size))
@@ -198,19 +196,3 @@ class EarthPipeline(EarthModel):
             repainted="part" if request.masks is not None else None,
             lora=self.lora.name if self.lora is not None else None,
         )
-
-
-def _counter(pipeline: EarthPipeline, total: int, progress: Progress | None, callback: StepCallback | None) -> OnStep | None:
-    """One function for the sampler to call after each step."""
-    if progress is None and callback is None:
-        return None
-    done = 0
-
-    def after(step: int, time: Tensor, values: dict[str, Any]) -> dict[str, Any] | None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
-        return callback(pipeline, step, time, values) if callback is not None else None
-
-    return after

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ..gen.errors import InputError
+from .progress import OnStep
 
 Predict = Callable[[Tensor, Tensor, int], Tensor]
 """Of scaled latents, time and number of the step."""
-OnStep = Callable[[int, Tensor, dict[str, Any]], dict[str, Any] | None]
 
 
 @dataclass(frozen=True)

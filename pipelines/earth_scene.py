@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ from .earth import EarthPipeline
 from .earth_output import placement, radiometry_of
 from .earth_prepare import Request, beginning_of, conditions_of
 from .earth_request import read_request
-from .earth_sampling import OnStep, evaluations, solve
+from .earth_sampling import evaluations, solve
 from .earth_windows import Windows
+from .progress import Progress, after_steps
 
-Progress = Callable[[int, int], None]
 DECODE_HALO = 8  # latents around a tile that the decoder sees too
 
 _LEFT_OUT: dict[str, Any] = {
@@ -123,7 +123,7 @@ def generate_scene(
     run = evaluations(count, request.strength if request.images is not None else 1.0)
     latents = solve(
         pipeline.scheduler, count, noise, windows.predictor(pipeline.unet, prepared, plan), beginning=beginning_of(pipeline, request),
-        seeds=[seed], on_step=_counter(run, progress),
+        seeds=[seed], on_step=after_steps(pipeline, run, progress, None),
     )  # fmt: skip
     tags = pipeline.provenance(request, 0, seed, count, scales)
     image = _decode(pipeline, latents, request, None if target is None else Path(target), tags, tile, cog)
@@ -240,13 +240,3 @@ def _decode(
     with writer:
         stream(decoder, source, {"image": _Kept(request, writer)}, tile=tile)
     return None
-
-
-def _counter(total: int, progress: Progress | None) -> OnStep | None:
-    if progress is None:
-        return None
-
-    def after(step: int, moment: Tensor, values: dict[str, Any]) -> None:
-        progress(step + 1, total)
-
-    return after

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .upscaling import OnStep
-
+OnStep = Callable[[int, Tensor, dict[str, Any]], dict[str, Any] | None]
+"""What a sampler calls after each step, with (step, time, values); values that it hands back replace the sampler's."""
 Progress = Callable[[int, int], None]
 """Called with (network calls done, total)."""
 StepCallback = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]

@@ -11,8 +11,9 @@ import torch
 
 from ..gen.data.scene_types import Array, TilePixels
 from .noise_sources import FieldNoise
+from .progress import OnStep
 from .super_resolution import SuperResolutionPipeline
-from .upscaling import OnStep, Upscaler, UpscaleSettings
+from .upscaling import Upscaler, UpscaleSettings
 
 GRID = 16  # full-resolution pixels: the cells of local pooling are anchored to multiples of this
 BACK_PROJECTION_HALO = 20  # coarse pixels: at half of it back-projection has all but 1e-5 of its effect

@@ -6,9 +6,9 @@ Pictures in memory and tiles of a scene take the same way through here.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,12 +23,10 @@ from ..gen.schedulers.mean_reverting import MeanRevertingScheduler
 from .agreement import Limits, agree
 from .ensemble import RunningMoments
 from .noise_sources import STEPS_PER_SAMPLE, NoiseSource
+from .progress import OnStep
 
 Consistency = Literal["ibp", "none"]
 Reduce = Literal["mean", "first"]
-
-# Called after each step with (step, time, {"sample", "pred_original_sample"} in the scheduler's unit); may hand back another "sample".
-OnStep = Callable[[int, Tensor, dict[str, Any]], dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
