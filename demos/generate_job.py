@@ -194,7 +194,7 @@ def _generate(session: Session, wishes: Wishes, report: Report) -> Generated:
     """The work of the thread; its folder is removed if it does not end well."""
     import time
 
-    from ..pipelines.earth_output import write_picture
+    from ..pipelines.earth_output import to_pil, write_picture
 
     pipeline = load_generator(wishes.model)
     started = time.monotonic()
@@ -230,8 +230,8 @@ def _generate(session: Session, wishes: Wishes, report: Report) -> Generated:
         files = tuple(path.with_suffix(".tif") for path in shown) if located else shown
         for path, file, image in zip(shown, files, result.images, strict=True):
             write_picture(file, image)
-            if file != path:
-                write_picture(path, image)
+            if file != path:  # a PNG cannot hold the place
+                to_pil(image.values).save(path)
         archive = folder / "pictures.zip"
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
             for file in files:

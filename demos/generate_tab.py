@@ -18,6 +18,7 @@ from .upscale_actions import progress_status, status, trouble
 from .world_map import paint_map, place_at
 
 QUIET: dict[str, Any] = {"show_progress": "hidden"}
+NO_MODEL = "There is no generator in the zoo; type the path of a model folder."
 START = (48.2, 16.4)  # a place to begin with
 _WORDS, _FACTS, _HINT = ("model", "prompt", "negative"), ("known", "size", "month", "cloud", "place"), ("hint_name", "hint_file")
 FORM = (*_WORDS, *_FACTS, *_HINT, "count", "seed", "steps", "guidance")
@@ -42,6 +43,8 @@ def _wishes(ui: SimpleNamespace) -> None:
     import gradio as gr
 
     names = generator_names()
+    facts = generator_facts(names[0]) if names else None
+    hints = list(facts.hints) if facts else []
     ui.prompt = gr.Textbox(label="What is to be seen", placeholder="a river through farmland", lines=2, elem_id="gen-prompt")
     ui.known = gr.CheckboxGroup(
         list(actions.KNOWN), value=["pixel size"], label="Also known", info="what is not ticked is left to the model", elem_id="gen-known"
@@ -56,7 +59,7 @@ def _wishes(ui: SimpleNamespace) -> None:
         paint_map(START), label=f"Place: {actions.place_name(START)}", interactive=False, format="png", buttons=[], elem_id="gen-map"
     )
     with gr.Accordion("Hint: a mask or map of what lies where", open=False, elem_id="gen-hints"):
-        ui.hint_name = gr.Dropdown([], label="Hint", elem_id="gen-hint-name")
+        ui.hint_name = gr.Dropdown(hints, value=hints[0] if hints else None, label="Hint", elem_id="gen-hint-name")
         ui.hint_file = gr.File(label="Its picture", file_types=[".png", ".tif", ".tiff", ".jpg"], height=110, elem_id="gen-hint-file")
         ui.hint_view = gr.Image(
             label="As the model reads it", interactive=False, format="png", visible=False, buttons=[], elem_id="gen-hint-view"
@@ -69,10 +72,14 @@ def _wishes(ui: SimpleNamespace) -> None:
             names, value=names[0] if names else None, label="Model", info="of the zoo, or the path of a model folder",
             allow_custom_value=True, elem_id="gen-model",
         )  # fmt: skip
-        ui.about = gr.Markdown("", elem_id="gen-about")
+        ui.about = gr.Markdown(actions.about(facts) if facts else NO_MODEL, elem_id="gen-about")
         with gr.Row():
-            ui.steps = gr.Slider(1, MAX_STEPS, value=20, step=1, label="Steps", min_width=120, elem_id="gen-steps")
-            ui.guidance = gr.Slider(0, 15, value=3, step=0.5, label="Guidance", min_width=120, elem_id="gen-guidance")
+            ui.steps = gr.Slider(
+                1, MAX_STEPS, value=facts.steps if facts else 20, step=1, label="Steps", min_width=120, elem_id="gen-steps"
+            )
+            ui.guidance = gr.Slider(
+                0, 15, value=facts.guidance if facts else 3, step=0.5, label="Guidance", min_width=120, elem_id="gen-guidance"
+            )
         ui.negative = gr.Textbox(label="Away from", info="stands in for no text in guidance", elem_id="gen-negative")
         with gr.Row():
             ui.width = gr.Number(0, precision=0, minimum=0, maximum=MAX_SIDE, label="Width, 0 for the model's", elem_id="gen-width")
@@ -107,16 +114,15 @@ def _wire_wishes(ui: SimpleNamespace) -> None:
     """What the controls say about themselves."""
     import gradio as gr
 
-    def placed(event: gr.SelectData) -> tuple[Any, ...]:
+    def placed(event: gr.SelectData, known: list[str]) -> tuple[Any, ...]:
         place = place_at(event.index[0], event.index[1])
-        return place, gr.update(value=paint_map(place), label=f"Place: {actions.place_name(place)}")
-
-    def ticked(known: list[str]) -> list[str]:
-        return known if "place" in known else [*known, "place"]
+        # In one answer: whoever presses Generate at once has the place ticked.
+        ticked = known if "place" in known else [*known, "place"]
+        return place, gr.update(value=paint_map(place), label=f"Place: {actions.place_name(place)}"), ticked
 
     def modelled(model: str | None) -> dict[Any, Any]:
         if not model:
-            return {ui.about: "There is no generator in the zoo; type the path of a model folder."}
+            return {ui.about: NO_MODEL}
         try:
             facts = generator_facts(model)
         except InputError as error:
@@ -134,11 +140,9 @@ def _wire_wishes(ui: SimpleNamespace) -> None:
 
     ui.size.change(lambda value: gr.update(info=actions.pixel_size(value)), ui.size, ui.size, **QUIET)
     ui.month.change(lambda value: gr.update(info=actions.month_name(value)), ui.month, ui.month, **QUIET)
-    ui.map.select(placed, None, [ui.place, ui.map], **QUIET).then(ticked, ui.known, ui.known, **QUIET)
+    ui.map.select(placed, ui.known, [ui.place, ui.map, ui.known], **QUIET)
     facts = [ui.about, ui.status, ui.hint_name, ui.steps, ui.guidance]
     ui.model.change(modelled, ui.model, facts, **QUIET)
-    if ui.model.value:
-        ui.hint_name.choices = [(name, name) for name in generator_facts(ui.model.value).hints]
     gr.on([ui.hint_file.change, ui.hint_name.change], hinted, [ui.model, ui.hint_name, ui.hint_file], [ui.hint_view, ui.status], **QUIET)
 
 

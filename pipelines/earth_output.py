@@ -76,7 +76,7 @@ def formed(
     if kind == "np":
         return arrays
     if kind == "pil":
-        return [_pil(array) for array in arrays]
+        return [to_pil(array) for array in arrays]
     return [raster(*entry, bands, unit) for entry in zip(arrays, metadata, tags, strict=True)]
 
 
@@ -103,7 +103,12 @@ def write_picture(path: Path, image: Any) -> None:
     write_raster(path, image)
 
 
-def _pil(array: np.ndarray) -> Any:
+def to_pil(array: np.ndarray) -> Any:
+    """A picture ``[C, H, W]``, 0 to 1, of one or three bands as PIL shows it, in 8 bits.
+
+    Raises:
+        InputError: If it has another number of bands.
+    """
     from PIL import Image
 
     if array.shape[0] not in (1, 3):

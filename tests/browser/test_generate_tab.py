@@ -46,6 +46,8 @@ def test_text_a_month_and_a_place_on_the_map_give_geotiffs_at_that_place(tab: An
     box = tab.page.locator("#gen-map img").bounding_box()
     # 16.25 E, 48.25 N, as shares of the map.
     tab.page.locator("#gen-map img").click(position={"x": box["width"] * 196.25 / 360, "y": box["height"] * 41.75 / 180})
+    expect = pytest.importorskip("playwright.sync_api").expect
+    expect(tab.page.get_by_label("place", exact=True)).to_be_checked(timeout=60_000)  # the click is answered
     tab.expect("° N, 16", "#gen-map")
     tab.page.locator("#gen-run").click()
     tab.expect("2 pictures in", STATUS)
