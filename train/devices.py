@@ -67,9 +67,9 @@ def compiled(network: nn.Module, recipe: Recipe) -> nn.Module:
 
 
 def make_optimizer(model: nn.Module, spec: Optimizer, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW over the trainable weights; one fused kernel on CUDA."""
+    """AdamW over the trainable weights, in one fused kernel where PyTorch has one."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trainable, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, fused=device.type == "cuda")
+    return torch.optim.AdamW(trainable, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, fused=device.type in ("cpu", "cuda"))
 
 
 def _fastest() -> str:

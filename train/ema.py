@@ -7,6 +7,7 @@ the random initial weights are forgotten. Averages of other lengths: `ema_profil
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -34,6 +35,10 @@ class Ema:
         self.warm_up = warm_up
         self.steps = 0
         self.shadow = shadow_of(model)
+        # Asking a module for its state takes as long as averaging it. Parameters stay themselves wherever they are moved; buffers do not.
+        self._model = weakref.ref(model)
+        self._followed = [(name, value) for name, value in model.named_parameters(remove_duplicate=False) if name in self.shadow]
+        self._buffers = [name for name in self.shadow if name not in dict(self._followed)]
 
     def decay(self, samples: int) -> float:
         """Share of the old average that stays after a step of ``samples`` samples."""
@@ -50,7 +55,11 @@ class Ema:
             model: The model after its optimizer step.
             samples: Samples that the step consumed over all processes.
         """
-        blend(self.shadow, dict(floating(model)), 1.0 - self.decay(samples))
+        if model is self._model() and not self._buffers:
+            values: dict[str, Tensor] = dict(self._followed)
+        else:
+            values = dict(floating(model))
+        blend(self.shadow, values, 1.0 - self.decay(samples))
         self.steps += 1
 
     @contextmanager

@@ -193,7 +193,7 @@ def test_the_bare_loop_gives_the_same_weights(tmp_path: Path) -> None:
     task = LinearGaussian()
     torch.manual_seed(0)
     model = task.build(None)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     for start in range(0, 480, 8):
         optimizer.param_groups[0]["lr"] = learning_rate(start, peak=0.02, total=480, warm_up=40, hold=0.3, floor=0.1)
         optimizer.zero_grad()
