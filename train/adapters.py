@@ -58,6 +58,22 @@ def is_partial(recipe: Recipe) -> bool:
     return recipe.adapter is not None or bool(recipe.train_only)
 
 
+def trains(recipe: Recipe, names: Sequence[str]) -> bool:
+    """Whether the recipe may change one of these parameters.
+
+    Args:
+        recipe: The recipe.
+        names: Names of parameters in the whole model.
+    """
+    if recipe.adapter is not None:
+        patterns, told = recipe.adapter.targets, [name.rpartition(".")[0] for name in names]
+    elif recipe.train_only:
+        patterns, told = recipe.train_only, list(names)
+    else:
+        return True
+    return any(_matches(name, pattern) for name in told for pattern in patterns)
+
+
 def train_only(model: nn.Module, patterns: Sequence[str]) -> None:
     """Freeze every parameter that no pattern matches.
 

@@ -90,6 +90,7 @@ class Generator(nn.Module):
         values: Tensor | None = None,
         known: Tensor | None = None,
         given: Mapping[str, Tensor] | None = None,
+        words: Tensor | None = None,
     ) -> Tensor:
         """One evaluation.
 
@@ -100,11 +101,13 @@ class Generator(nn.Module):
             values: Metadata ``[B, F]`` in the network's range.
             known: Which of them are known, ``[B, F]`` bool.
             given: For each control network what it reads, under its name, and under ``<name>.present`` which of it there is.
+            words: The tokens' embeddings ``[B, L, D]``, where they are known; the text encoder is not asked then.
 
         Returns:
             ``[B, Z, h, w]``.
         """
-        words = self.text_encoder(tokens).last_hidden_state
+        if words is None:
+            words = self.text_encoder(tokens).last_hidden_state
         label = label_of(self.unet, len(inputs), self.metadata_embedding, values, known)
         read = given or {}
         outputs = []

@@ -23,11 +23,12 @@ from ...gen.schedulers.forward import forward_process
 from ..order import Stream, sample_noise, sample_uniform
 from ..task import Batch, Probe
 from .autoencoder import contact_sheet
+from .generation_cache import word_cache
 from .generation_conditions import Conditions, for_controls
 from .generation_config import GenerationConfig
 from .generation_controls import ControlInputs
 from .generation_data import GenerationData, Sample
-from .generation_parts import Parts, build_network, read_parts
+from .generation_parts import Parts, build_network, read_parts, text_encoder
 from .generation_sampling import draw
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class GenerationTask:
         self.data = GenerationData(self.config, recipe.data, recipe.seed, self.parts.autoencoder, self.controls)
         self.tokenizer = self.parts.tokenizer or self._learnt_tokenizer()
         self.schema: MetadataSchema | None = schema(self.config.metadata_schema) if self.config.metadata_schema else None
+        cache = Path(self.config.cache) if self.config.cache and self.parts.folder is not None else None
+        self.words = word_cache(recipe, cache, lambda: text_encoder(self.config, self.tokenizer, self.parts.folder))
         self.conditions = Conditions(self.config, self.tokenizer, self.schema, self.controls)
         try:
             self.process = forward_process(self.config.scheduler, self.config.min_snr)
@@ -77,6 +80,8 @@ class GenerationTask:
             "time": self.process.times(uniform[:, 0]),
             **self.conditions.tensors(samples, uniform[:, 1:]),
         }
+        if self.words is not None:
+            tensors["words"] = self.words(tensors["tokens"])
         return Batch(indices, [sample.name for sample in samples], tensors)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -154,7 +159,9 @@ class GenerationTask:
         clean, noise, time = tensors["latents"], tensors["noise"], tensors["time"]
         state = self.process.noised(clean, noise, time)
         inputs = torch.cat([state, tensors["extra"]], 1) if "extra" in tensors else state
-        output = model(inputs, time, tensors["tokens"], tensors.get("values"), tensors.get("known"), for_controls(tensors))
+        output = model(
+            inputs, time, tensors["tokens"], tensors.get("values"), tensors.get("known"), for_controls(tensors), tensors.get("words")
+        )
         return (output - self.process.target(clean, noise, time)).square().mean((1, 2, 3))
 
     def _distance(self, model: nn.Module) -> dict[str, float]:

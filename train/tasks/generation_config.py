@@ -120,6 +120,9 @@ class GenerationConfig(BaseModel):
     """Pictures with a lower score are left out (the second stage of Text2Earth); those without a score stay."""
     bank: int = Field(0, ge=0)
     """Distinct crops, whose latents are kept in memory; 0 draws and encodes a new one for every sample."""
+    cache: str = ""
+    """Folder, which runs may share, where latents of crops are kept from run to run, and embedded captions where the text encoder is
+    frozen; empty for none. A crop that is drawn anew for every sample is found again only by a run of the same seed and pictures."""
     guidance: GuidanceConfig = GuidanceConfig()  # type: ignore[call-arg]
 
     @model_validator(mode="after")

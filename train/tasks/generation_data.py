@@ -24,6 +24,7 @@ from ...gen.data.splits import Split
 from ...gen.errors import InputError
 from ...gen.models.autoencoder import encode_mean, latent_factor
 from ..order import Stream, sample_rng
+from .generation_cache import LatentCache
 from .generation_config import GenerationConfig
 from .generation_controls import ControlInputs
 
@@ -91,6 +92,7 @@ class GenerationData:
         self.held_out_names = validation.names if validation else []
         self._groups = parts["train"]
         self._bank: dict[int, Sample] = {}
+        self._latents = LatentCache(Path(config.cache), self.autoencoder) if config.cache else self._encode
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -173,14 +175,16 @@ class GenerationData:
         if not crops:
             return []
         pixels = torch.from_numpy(np.stack([crop.pixels for crop in crops]).astype(np.float32) / np.float32(255))
-        home = next(self.autoencoder.parameters())
-        with torch.no_grad():
-            parts = [encode_mean(self.autoencoder, part.to(home)).float().cpu() for part in pixels.split(_GROUP)]
-        latents = torch.cat(parts)
+        latents = self._latents(pixels)
         return [
             Sample(row.clone(), self._hints(crop), replace(crop.of, mask=None, hints={}), crop.caption, crop.name, self.controls.read(crop))
             for row, crop in zip(latents, crops, strict=True)
         ]
+
+    @torch.no_grad()
+    def _encode(self, pixels: Tensor) -> Tensor:
+        home = next(self.autoencoder.parameters())
+        return torch.cat([encode_mean(self.autoencoder, part.to(home)).float().cpu() for part in pixels.split(_GROUP)])
 
     def _hints(self, crop: Crop) -> Tensor | None:
         if crop.shares is None or not self.config.hints:

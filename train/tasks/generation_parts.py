@@ -83,7 +83,7 @@ def build_network(
         InputError: If the recipe's settings fit no network, or weights do not fit the recipe's network.
     """
     folder = parts.folder
-    text = _text_encoder(config, tokenizer, folder)
+    text = text_encoder(config, tokenizer, folder)
     wanted = input_channels(latents[0], len(config.hints), config.inpainting is not None)
     try:
         unet = (
@@ -145,7 +145,17 @@ def _widen(unet: UNet2DConditionModel, channels: int) -> None:
     unet.register_to_config(in_channels=channels)
 
 
-def _text_encoder(config: GenerationConfig, tokenizer: CLIPTokenizer, folder: Path | None) -> CLIPTextModel:
+def text_encoder(config: GenerationConfig, tokenizer: CLIPTokenizer, folder: Path | None) -> CLIPTextModel:
+    """The text encoder of a folder, or a new one.
+
+    Args:
+        config: The task's.
+        tokenizer: Its tokenizer.
+        folder: In diffusers layout; None for a new one.
+
+    Raises:
+        InputError: If it cannot be made, or its weights do not fit its config.
+    """
     if folder is None:
         try:
             return build_text_encoder(len(tokenizer), tokenizer.eos_token_id, tokenizer.bos_token_id, **config.text.model)
