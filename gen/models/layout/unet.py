@@ -48,7 +48,16 @@ def small_settings(patch: int = 4, inpainting: bool = True) -> dict[str, Any]:
         U-Net to keep.
     """
     into, out = layout_channels(patch, inpainting)
-    return {"in_channels": into, "out_channels": out, "patch": patch, "region": True, "gate": 1.0, "encoder": {"start": "any"}}
+    return {
+        "in_channels": into,
+        "out_channels": out,
+        "patch": patch,
+        "block_out_channels": (64, 96, 128),
+        "attention": (False, True, True),
+        "region": True,
+        "gate": 1.0,
+        "encoder": {"start": "any"},
+    }
 
 
 class LayoutUNet(ModelMixin, ConfigMixin):
