@@ -32,6 +32,7 @@ _TASKS = {
     "autoencoder": (".tasks.autoencoder", "AutoencoderTask"),
     "generation": (".tasks.generation", "GenerationTask"),
     "features": (".tasks.features", "FeatureTask"),
+    "layout": (".tasks.layout", "LayoutTask"),
 }
 
 

@@ -21,11 +21,13 @@ from .tasks.autoencoder_config import AutoencoderConfig
 from .tasks.distillation_config import DistillationConfig
 from .tasks.features_config import FeaturesConfig
 from .tasks.generation_config import GenerationConfig
+from .tasks.layout_config import LayoutConfig
 from .tasks.super_resolution_config import SuperResolutionConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 TaskConfig = Annotated[
-    SuperResolutionConfig | DistillationConfig | FeaturesConfig | AutoencoderConfig | GenerationConfig, Field(discriminator="kind")
+    SuperResolutionConfig | DistillationConfig | FeaturesConfig | AutoencoderConfig | GenerationConfig | LayoutConfig,
+    Field(discriminator="kind"),
 ]
 """What can be trained; `kind` tells which."""
 
