@@ -12,6 +12,7 @@ import sys
 import typer
 
 from . import convert, evaluate, export, generate, info, show, train, upscale, zoo
+from .annotations import app as annotation_commands
 
 app = typer.Typer(
     name="earthgen",
@@ -29,6 +30,7 @@ app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("convert")(convert.convert)
 app.command("zoo")(zoo.zoo)
+app.add_typer(annotation_commands, name="annotations")
 app.command("demo")(show.demo)
 app.command("app")(show.app)
 
