@@ -17,6 +17,8 @@ _LAZY = {
     "EarthPipeline": ".earth",
     "EarthOutput": ".earth_output",
     "generate_scene": ".earth_scene",
+    "LayoutToImagePipeline": ".layout",
+    "LayoutOutput": ".layout",
 }
 
 

@@ -22,6 +22,7 @@ _OURS = {
     "MetadataEmbedding": "gen.models.embed", "LocationEncoder": "gen.models.embed", "MultiHintAdapter": "gen.models.control.hints",
     "LocationResidualNet": "gen.models.control.location", "TemporalControlNet": "gen.models.control.temporal",
     "HintScaleControlNet": "gen.models.control.hint_scale", "ContentTokenAdapter": "gen.models.control.content",
+    "LayoutUNet": "gen.models.layout.unet",
 }  # fmt: skip
 _THEIRS = frozenset({"UNet2DConditionModel", "AutoencoderKL", "ControlNetModel"})
 
