@@ -44,6 +44,7 @@ class LayoutEncoder(ModelMixin, ConfigMixin):
         shortest: float = 1 / 64,
         corner_order: CornerOrder = "interleaved",
         start: Start = "declared",
+        null_position: bool = True,
     ) -> None:
         """Build the network.
 
@@ -60,6 +61,7 @@ class LayoutEncoder(ModelMixin, ConfigMixin):
             shortest: The shortest period, in pictures; 1 / 64 is four pixels of 256.
             corner_order: ``interleaved``: x1, y1, x2, y2, ...; ``xs_then_ys``: x1, x2, ..., y1, y2, ... (as CC-Diff).
             start: ``any`` gives the same token whichever corner comes first: the mean over all four; ``declared`` tells them apart.
+            null_position: Whether padding has a learnt code of its place, as published; for networks that never see padding it is idle.
 
         Raises:
             InputError: If a setting is out of range.
@@ -76,7 +78,8 @@ class LayoutEncoder(ModelMixin, ConfigMixin):
         layers: list[nn.Module] = [nn.Linear(vector_width + self.coded, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()]
         self.linears = nn.Sequential(*layers, nn.Linear(hidden, width))
         self.null_text_feature = nn.Parameter(torch.zeros(vector_width))
-        self.null_position_feature = nn.Parameter(torch.zeros(self.coded))
+        if null_position:
+            self.null_position_feature = nn.Parameter(torch.zeros(self.coded))
 
     def forward(self, quads: Tensor, labels: Tensor, valid: Tensor | None = None) -> Tensor:
         """Encode objects.
@@ -84,8 +87,8 @@ class LayoutEncoder(ModelMixin, ConfigMixin):
         Args:
             quads: Corners ``[B, N, 4, 2]`` in pictures (x right, y down, 0 to 1; beyond it for boxes that reach out), clockwise.
             labels: Class numbers, int64 ``[B, N]``, negative where the class is unknown; or class vectors ``[B, N, V]``.
-            valid: Which objects there are, bool ``[B, N]``; all if left out. What the others hold does not matter: they get the learnt
-                nulls.
+            valid: Which objects there are, bool ``[B, N]``; all if left out. What the others hold does not matter: they get
+                the learnt nulls.
 
         Returns:
             ``[B, N, D]`` in the dtype of the weights.
@@ -94,16 +97,18 @@ class LayoutEncoder(ModelMixin, ConfigMixin):
             InputError: If shapes disagree, or there are no such classes.
         """
         there = self._check(quads, labels, valid)
-        vectors = torch.where(
-            (there & (labels >= 0) if labels.ndim == 2 else there)[..., None], self.vectors(labels), self.null_text_feature
-        )
+        labels = torch.where(there, labels, -1) if labels.ndim == 2 else labels
+        known = labels >= 0 if labels.ndim == 2 else there
+        vectors = torch.where(known[..., None], self.vectors(labels), self.null_text_feature)
         # Zeros in place of what is not there, since it may be no number, and a gradient through one is none either.
         corners = torch.where(there[..., None, None], quads.float(), 0.0)
         starts = 4 if self.config["start"] == "any" and self.config["coordinates"] == 8 else 1
         total = torch.zeros((), device=quads.device, dtype=self.dtype)
         for first in range(starts):
             code = self.code(corners.roll(-first, dims=2)).to(self.dtype)
-            total = total + self.linears(torch.cat([vectors, torch.where(there[..., None], code, self.null_position_feature)], dim=-1))
+            if self.config["null_position"]:
+                code = torch.where(there[..., None], code, self.null_position_feature)
+            total = total + self.linears(torch.cat([vectors, code], dim=-1))
         return total / starts
 
     def vectors(self, labels: Tensor) -> Tensor:
@@ -148,6 +153,8 @@ class LayoutEncoder(ModelMixin, ConfigMixin):
             raise InputError("this network has no table of classes; give class vectors [B, N, V] instead of numbers")
         there = torch.ones(shape, dtype=torch.bool, device=quads.device) if valid is None else valid.bool()
         # Only where looking costs nothing; elsewhere the table refuses.
-        if labels.ndim == 2 and labels.device.type == "cpu" and bool((labels >= count).any()):
-            raise InputError(f"there is a class {int(labels.max())}, and this network knows 0 to {count - 1}; give classes that it knows")
+        if labels.ndim == 2 and labels.device.type == "cpu" and bool((there & (labels >= count)).any()):
+            raise InputError(
+                f"there is a class {int(labels[there].max())}, and this network knows 0 to {count - 1}; give classes that it knows"
+            )
         return there

@@ -67,6 +67,8 @@ class ObjectMaskInjector(nn.Module):
         Returns:
             ``[B, C, h, w]``.
         """
+        if isinstance(scale, float | int) and scale == 0:
+            return features
         batch, channels, height, width = features.shape
         sample, thing, cell = masks.flatten(2).nonzero(as_tuple=True)
         place = sample * (height * width) + cell

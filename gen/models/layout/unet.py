@@ -121,9 +121,14 @@ class LayoutUNet(ModelMixin, ConfigMixin):
         self.unet = _stock(in_channels, out_channels, block_out_channels, attention, layers_per_block, cross_attention_dim, heads, backbone)
         config = self.unet.config
         width, first = config["cross_attention_dim"], config["block_out_channels"][0]
-        own: dict[str, Any] = {"classes": len(classes), "vector_width": 128, "hidden": 256, "width": width}
+        own: dict[str, Any] = {
+            "classes": len(classes),
+            "vector_width": 128,
+            "hidden": 256,
+            "width": width,
+            "null_position": compat is not None,
+        }
         self.layout_encoder = LayoutEncoder(**{**own, **PUBLISHED.get(compat or "", {}), **(encoder or {})})
-        self.null_text = nn.Parameter(torch.zeros(1, 1, width))
         if compat == "gligen":
             install_fusers(self.unet, width)
         elif compat == "aerogen":
@@ -132,6 +137,7 @@ class LayoutUNet(ModelMixin, ConfigMixin):
         else:
             install_layout(self.unet, width, alpha=gate)
             self.mask_injector = MaskInjector(len(classes), first, raster_patch or patch, raster_hidden, least_timestep)
+            self.null_text = nn.Parameter(torch.zeros(1, 1, width))
             # What a cell sees beside the objects; the second one says that nothing is known of any.
             self.null_object = nn.Parameter(torch.randn(2, width) * 0.02)
 
@@ -161,7 +167,8 @@ class LayoutUNet(ModelMixin, ConfigMixin):
         fresh = ("_layout.weight", ".processor.alpha")
         if unexpected or any(".fuser." not in key and not key.endswith(fresh) for key in missing):
             raise InputError(f"the U-Net is no stock one ({(unexpected or missing)[0]}); give one without adapters in it")
-        return network.to(unet.device, unet.dtype)
+        network = network.to(unet.device)
+        return network if network.dtype == unet.dtype else network.to(unet.dtype)
 
     def forward(
         self,
@@ -185,7 +192,7 @@ class LayoutUNet(ModelMixin, ConfigMixin):
             labels: Class numbers ``[B, N]``, or vectors ``[B, N, V]``.
             valid: Which objects there are, bool ``[B, N]``; all if left out. The others are padding.
             raster: ``[B, K + 2, H, W]``, see `MaskInjector`; not read with `compat`.
-            encoder_hidden_states: Text ``[B, L, D]``; a learnt token if left out.
+            encoder_hidden_states: Text ``[B, L, D]``; a learnt token if left out, which published weights (`compat`) have not.
             layout_scale: Factor of all that objects add, one or ``[B]``; at 0 this is the stock U-Net.
             present: Of which samples a layout is known at all, bool ``[B]``; of all if left out. An empty layout says that there are no
                 objects; an absent one says nothing (for guidance).
@@ -202,6 +209,7 @@ class LayoutUNet(ModelMixin, ConfigMixin):
         time = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(batch)
         valid = torch.ones(quads.shape[:2], dtype=torch.bool, device=quads.device) if valid is None else valid.bool()
         valid = valid if present is None else valid & present[:, None]
+        labels = torch.where(valid, labels, -1) if labels.ndim == 2 else labels
         text = self.null_text.expand(batch, -1, -1) if encoder_hidden_states is None else encoder_hidden_states
         sample, text = sample.to(self.dtype), text.to(self.dtype)
         tokens = self.layout_encoder(*self._padded(quads, labels, valid))
@@ -218,6 +226,8 @@ class LayoutUNet(ModelMixin, ConfigMixin):
             if compat == "aerogen":
                 masks = published_masks(quads, *features.shape[2:]) & valid[:, :, None, None]
                 return cast(Tensor, self.mask_injector(features, self.layout_encoder.vectors(labels), masks, time, layout_scale))
+            if raster is None:
+                raise InputError("this network needs the raster of its layouts, of empty ones too; rasterise them with its classes")
             added = self.mask_injector(raster, time, present)
             if added.shape != features.shape:
                 raise InputError(
@@ -256,7 +266,11 @@ class LayoutUNet(ModelMixin, ConfigMixin):
                 f"sample has shape {tuple(sample.shape)} and there are layouts for {len(quads)}; this network takes "
                 f"[B, {channels}, h, w] and a layout for each sample"
             )
-        width = self.null_text.shape[2]
+        width = self.unet.config["cross_attention_dim"]
+        if text is None and self.config["compat"] is not None:
+            raise InputError(
+                f"{self.config['compat']}'s weights need text; give encoder_hidden_states, of an empty prompt if there is none"
+            )
         if text is not None and (text.ndim != 3 or text.shape[0] != len(sample) or text.shape[2] != width):
             raise InputError(
                 f"the text has shape {tuple(text.shape)}; it is [{len(sample)}, tokens, {width}]; use the encoder it was trained with"
