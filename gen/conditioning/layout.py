@@ -92,7 +92,8 @@ def plan_layout_guidance(text: float, layout: float, *, has_text: bool = True, h
         has_text: Whether there is any text; without one it has no scale.
         has_layout: Whether there is a layout.
     """
-    stages, scales = [(False, False)], []
+    stages: list[tuple[bool, bool]] = [(False, False)]
+    scales: list[float] = []
     for on, scale, state in ((has_text, text, (True, False)), (has_layout, layout, (has_text, True))):
         if not on:
             continue

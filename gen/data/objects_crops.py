@@ -87,7 +87,9 @@ class PictureGroup:
         self.pictures = list(pictures)
         numbers = {name: number for number, name in enumerate(names)}
         self.labels = [np.array([numbers.get(label, -1) for label in picture.labels], np.int64) for picture in pictures]
-        self.by_class = [[(p, n) for p, row in enumerate(self.labels) for n in np.flatnonzero(row == k)] for k in range(len(names))]
+        self.by_class = [
+            [(p, n) for p, row in enumerate(self.labels) for n in np.flatnonzero(row == k).tolist()] for k in range(len(names))
+        ]
         weights = np.array([float(len(found)) ** balance if found else 0.0 for found in self.by_class])
         self.chances = weights / weights.sum() if weights.sum() else None
 

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...gen.errors import InputError
-from ...gen.schedulers.forward import forward_process
 from ..order import Stream, sample_noise, sample_uniform
 from ..task import Batch, Probe
 from .autoencoder import contact_sheet
 from .layout_config import LayoutConfig
 from .layout_data import LayoutData, Told, layout_of, tell, tensors_of, whole
 from .layout_parts import LayoutGenerator, build_network, read_tokenizer
+from .layout_process import layout_process
 from .layout_sampling import CONDITIONS, draw, outlined
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class LayoutTask:
         if self.config.text is not None:
             self.tokenizer = read_tokenizer(recipe.initialise) or self._learnt_tokenizer()
         try:
-            self.process = forward_process(self.config.scheduler, self.config.min_snr)
+            self.process = layout_process(self.config.scheduler, self.config.min_snr)
         except (TypeError, ValueError) as error:
             raise InputError(f"task.scheduler: {error}") from error
 
@@ -105,8 +105,8 @@ class LayoutTask:
             truth = [torch.from_numpy(crop.pixels.astype(np.float32) / np.float32(255)) for crop in crops]
             layouts = [layout_of(one.crop, names, one.listed) for one in told]
             masks = [one.mask if one.repaint else None for one in told]
-            marked = [outlined(picture, *rest) for picture, *rest in zip(made, layouts, [names] * count, masks, strict=True)]
-            before = [outlined(picture, *rest) for picture, *rest in zip(truth, layouts, [names] * count, masks, strict=True)]
+            marked = [outlined(made[at], layouts[at], names, masks[at]) for at in range(count)]
+            before = [outlined(truth[at], layouts[at], names, masks[at]) for at in range(count)]
             sheets[name] = contact_sheet(torch.stack([*made, *marked, *before]), count)
         return sheets
 
