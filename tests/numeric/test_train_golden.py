@@ -170,7 +170,53 @@ def _shrink_features(task: dict[str, Any], folder: Path) -> None:
     task["model"].update(widths=[8, 8, 8, 8])
 
 
+def _shrink_layout(task: dict[str, Any], folder: Path) -> None:
+    """Two scenes where the recipe draws some, and labelled pictures where it reads some."""
+    from PIL import Image
+
+    rng = np.random.default_rng(13)
+    images, boxes = [], []
+    for number in range(3):
+        walk = rng.standard_normal((48, 40, 3)).cumsum(0).cumsum(1)
+        Image.fromarray(np.clip(128 + 2 * walk, 0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+        images.append({"id": number + 1, "file_name": f"{number}.png", "width": 40, "height": 48})
+        for at in range(2):
+            box = {"bbox": [4 + 12 * at, 6 + 3 * number, 11, 9], "area": 99, "iscrowd": 0}
+            boxes.append({"id": len(boxes) + 1, "image_id": number + 1, "category_id": 1 + at, **box})
+    names = [{"id": 1, "name": "building"}, {"id": 2, "name": "tree"}]
+    (folder / "annotations.json").write_text(json.dumps({"images": images, "annotations": boxes, "categories": names}))
+    read = {"kind": "annotations", "files": "annotations.json", "captions": ["houses", "trees"], "validation": ["nowhere"]}
+    drawn = [{"kind": "scenes", "size": 40}]
+    real = any(source["kind"] == "annotations" for source in task["objects"]["sources"])
+    task["objects"].update(size=32, extent=[8, 16], sources=[read] if real else drawn)
+    task["model"].update(block_out_channels=[8, 16], attention=[False, True], heads=2, encoder={"start": "any", "hidden": 16})
+    task["bank"] = min(task["bank"], 6)
+    task["text"] = {"vocabulary": 520, "model": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}}
+    task["text"]["model"].update(num_attention_heads=2, max_position_embeddings=12)
+
+
+def _shrink_layout_prior(task: dict[str, Any], folder: Path) -> None:
+    """Three pictures with boxes, one of them held out."""
+    from PIL import Image
+
+    rng = np.random.default_rng(11)
+    table: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": n + 1, "name": name} for n, name in enumerate(task["names"])]}
+    for number, place in enumerate(("a", "b", "held")):
+        name = f"{place}.png"
+        Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(folder / name)
+        table["images"].append({"id": number + 1, "file_name": name, "width": 64, "height": 48})
+        for kind in range(6):
+            box = [*rng.uniform(2, 24, 2).tolist(), *rng.uniform(8, 20, 2).tolist()]
+            label, identity = kind % len(task["names"]) + 1, len(table["annotations"]) + 1
+            table["annotations"].append({"id": identity, "image_id": number + 1, "category_id": label, "bbox": box, "area": box[2] * box[3]})
+    (folder / "boxes.json").write_text(json.dumps(table))
+    task.update(sources=[{"kind": "annotations", "files": "boxes.json", "validation": ["held"]}], size=16, count=2, steps=2)
+    task["model"].update(block_out_channels=[8, 16], attention_head_dim=4)
+
+
 SHRINK = {
+    "layout_prior": _shrink_layout_prior,
+    "layout": _shrink_layout,
     "features": _shrink_features,
     "generation": _shrink_generation,
     "super_resolution": _shrink_super_resolution,

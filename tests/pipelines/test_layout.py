@@ -81,8 +81,10 @@ def test_save_and_load_give_the_same_picture(tiny: Any, tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path / "model")
     again = LayoutToImagePipeline.from_pretrained(tmp_path / "model")
     assert np.array_equal(again(layout(), prompt="ab", seed=3).images, first.images)
-    assert again.names == NAMES and again.config["guidance_scale"] == {"text": 1.5, "layout": 2.0}
-    assert first.images.shape == (1, 3, 32, 32) and 0 <= first.images.min() <= first.images.max() <= 1
+    assert again.names == NAMES
+    assert again.config["guidance_scale"] == {"text": 1.5, "layout": 2.0}
+    assert first.images.shape == (1, 3, 32, 32)
+    assert 0 <= first.images.min() <= first.images.max() <= 1
 
 
 def test_each_condition_is_heard(tiny: Any) -> None:
@@ -103,7 +105,8 @@ def test_a_batch_equals_its_pictures_whatever_their_objects(tiny: Any) -> None:
     for number, (one, prompt) in enumerate(zip(several, prompts, strict=True)):
         alone = pipeline(one, prompt=prompt, seed=7 + number)
         assert np.allclose(alone.images[0], together.images[number], atol=2e-5)
-    assert together.seeds == [7, 8, 9] and together.labels[0].names == ["building", "ship", "building", "ship"]
+    assert together.seeds == [7, 8, 9]
+    assert together.labels[0].names == ["building", "ship", "building", "ship"]
 
 
 def test_the_order_of_objects_and_their_first_corner_do_not_count(tiny: Any) -> None:
@@ -159,7 +162,8 @@ def test_objects_go_in_and_out_and_the_rest_is_kept_to_the_last_bit(tiny: Any) -
     assert np.array_equal(made.images[0][:, ~mask], given[:, ~mask])
     assert np.abs(made.images[0][:, mask] - given[:, mask]).max() > 0.01
     assert made.labels[0].boxes == (*there.boxes, new)
-    assert mask[20, 10] and mask.sum() < 0.5 * mask.size
+    assert mask[20, 10]
+    assert mask.sum() < 0.5 * mask.size
     gone = pipeline(there, background=picture, remove=[0], seed=1)
     assert gone.labels[0].boxes == there.boxes[1:]
     assert np.array_equal(gone.images[0][:, ~gone.masks[0]], given[:, ~gone.masks[0]])
@@ -206,7 +210,8 @@ def test_a_window_is_told_the_objects_that_it_shows(tiny: Any) -> None:
     assert told["labels"].tolist() == [[1]]  # a fifth of the third object is not enough
     assert torch.allclose(told["quads"][0, 0, 0], torch.tensor([2 / 32, 2 / 32]))
     right = canvas.told(0, (0, 8), (8, 16))
-    assert right["labels"].tolist() == [[1]] and float(right["quads"][0, 0, 0, 0]) == pytest.approx((28 - 32) / 32)
+    assert right["labels"].tolist() == [[1]]
+    assert float(right["quads"][0, 0, 0, 0]) == pytest.approx((28 - 32) / 32)
     assert right["raster"].shape == (1, 4, 32, 32)
 
 
@@ -231,14 +236,16 @@ def test_layouts_from_files_of_several_formats(tiny: Any, tmp_path: Path) -> Non
 def test_labels_are_those_that_are_seen(tiny: Any) -> None:
     boxes = (Box.horizontal("ship", 28, 10, 10, 6), Box.horizontal("ship", -9, 2, 10, 6), Box.horizontal("building", 50, 50, 5, 5))
     made = tiny()(Layout(32, 32, boxes))
-    assert [box.xywh for box in made.labels[0].boxes] == [(28, 10, 4, 6)] and made.labels[0].boxes[0].truncated
+    assert [box.xywh for box in made.labels[0].boxes] == [(28, 10, 4, 6)]
+    assert made.labels[0].boxes[0].truncated
     assert made.notes == ["2 of 3 objects lie mostly outside the picture and were left out"]
 
 
 def test_seeds_generators_forms_and_progress(tiny: Any) -> None:
     pipeline, steps = tiny(), []
     made = pipeline(layout(), num_images_per_layout=3, seed=5, progress=lambda done, total: steps.append((done, total)))
-    assert made.seeds == [5, 6, 7] and steps == [(1, 3), (2, 3), (3, 3)]
+    assert made.seeds == [5, 6, 7]
+    assert steps == [(1, 3), (2, 3), (3, 3)]
     assert np.allclose(pipeline(layout(), seed=6).images[0], made.images[1], atol=2e-5)
     generators = [torch.Generator().manual_seed(1) for _ in range(2)]
     drawn = pipeline([layout(), layout()], generator=generators).images
