@@ -6,12 +6,15 @@ import importlib.util
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.utils import DistributedType
 from torch import nn
 
 from ..gen.errors import InputError
 from ..gen.models.attention import use_attention
 from .recipe import Optimizer, Recipe
 from .sharded import refuse_unsupported
+from .zero import asks_for_deepspeed, begin_launch, compute_in_bfloat16, configure_zero
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
@@ -23,10 +26,12 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     missing = [name for name in recipe.trackers if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"the tracker {missing[0]} is missing; pip install 'earthgen[watch]', or leave it out of trackers")
-    precision = _fastest() if recipe.precision == "auto" else recipe.precision
+    precision = _precision(recipe)
+    if asks_for_deepspeed():
+        begin_launch(precision)
     try:
         accelerator = Accelerator(
-            mixed_precision=precision,
+            mixed_precision="no" if asks_for_deepspeed() else precision,  # `prepare` sees to it there
             gradient_accumulation_steps=recipe.accumulate,
             log_with=list(recipe.trackers) or None,
             project_dir=str(recipe.output / recipe.name) if recipe.trackers else None,
@@ -34,7 +39,18 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     except ValueError as error:
         raise InputError(f"precision={precision} cannot be had here ({error}); choose precision=no") from error
     refuse_unsupported(accelerator, recipe)
+    configure_zero(accelerator, recipe)
     return accelerator
+
+
+def prepare(
+    accelerator: Accelerator, recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[nn.Module, AcceleratedOptimizer]:
+    """The model and its optimizer as the processes use them: moved, wrapped or cut up, computing in the recipe's precision."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED and _precision(recipe) == "bf16":
+        compute_in_bfloat16(model, accelerator.device)
+    network, prepared = accelerator.prepare(model, optimizer)
+    return network, prepared
 
 
 def apply_switches(model: nn.Module, recipe: Recipe, device: torch.device | None = None) -> None:
@@ -61,6 +77,9 @@ def compiled(network: nn.Module, recipe: Recipe) -> nn.Module:
     """The prepared network, through torch.compile where the recipe says so; it shares the weights."""
     if not recipe.compile:
         return network
+    if hasattr(network, "set_gradient_accumulation_boundary"):  # DeepSpeed's engine, which stays as it is around the network
+        network.module.compile(dynamic=False)
+        return network
     made = torch.compile(network, dynamic=False)
     assert isinstance(made, nn.Module)
     return made
@@ -70,6 +89,10 @@ def make_optimizer(model: nn.Module, spec: Optimizer, device: torch.device) -> t
     """AdamW over the trainable weights, in one fused kernel where PyTorch has one."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(trainable, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, fused=device.type in ("cpu", "cuda"))
+
+
+def _precision(recipe: Recipe) -> str:
+    return _fastest() if recipe.precision == "auto" else recipe.precision
 
 
 def _fastest() -> str:

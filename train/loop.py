@@ -21,7 +21,7 @@ from ..gen.data.atomic import write_json
 from ..gen.errors import InputError
 from .adapters import build_model, export_plain, frozen_digest
 from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from .devices import apply_switches, compiled, make_accelerator, make_optimizer
+from .devices import apply_switches, compiled, make_accelerator, make_optimizer, prepare
 from .ema import Ema
 from .ema_profiles import EmaProfiles
 from .feed import micro_batches
@@ -30,9 +30,10 @@ from .lock import run_lock
 from .recipe import Recipe, dump_recipe
 from .run_state import RunState, changed_settings
 from .sharded import is_sharded, same_everywhere
-from .step import OptimizerStep
+from .step import OptimizerStep, ZeroStep
 from .task import Batch, Probed, Shows, Task
 from .watch import Watch
+from .zero import is_zero
 
 Progress = Callable[[int, int], None]
 _WATCHED = ("log_every", "show_every", "probe_every", "trackers")
@@ -75,10 +76,11 @@ class Trainer:
         apply_switches(model, recipe, self.accelerator.device)
         frozen = frozen_digest(model)
         optimizer = make_optimizer(model, recipe.optimizer, self.accelerator.device)
-        network, prepared = self.accelerator.prepare(model, optimizer)
+        network, prepared = prepare(self.accelerator, recipe, model, optimizer)
         profiles = EmaProfiles(model, recipe.ema_profiles, self.folder / "profiles" if self.main else None, recipe.profile_every)
         self.state = RunState(model, Ema(model, recipe.ema_half_life), profiles, prepared.optimizer, self.accelerator.scaler, frozen=frozen)
-        self._take_step = OptimizerStep(recipe, task, self.accelerator, compiled(network, recipe), prepared, self.state)
+        make_step = ZeroStep if is_zero(prepared.optimizer) else OptimizerStep
+        self._take_step = make_step(recipe, task, self.accelerator, compiled(network, recipe), prepared, self.state)
         self._resume(path, damaged)
         self._began = time.perf_counter() - self.state.seconds
 

@@ -12,11 +12,12 @@ from torch import nn
 
 from ..gen.errors import InputError
 from .adapters import check_base, frozen_names
-from .checkpoint import Snapshot, optimizer_tensors, restore_optimizer
+from .checkpoint import Snapshot
 from .ema import Ema
 from .ema_profiles import EmaProfiles
 from .journal import Averages
 from .sharded import gather, scatter
+from .zero import moments, restore_moments
 
 
 @dataclass
@@ -60,7 +61,7 @@ class RunState:
             recipe: The effective recipe, plain JSON types.
             keep: Whether this process wants the whole tensors; all must call together where they have shares.
         """
-        tensors = {"model": self._trained(), "ema": dict(self.ema.shadow), "optimizer": optimizer_tensors(self.optimizer)}
+        tensors = {"model": self._trained(), "ema": dict(self.ema.shadow), "optimizer": moments(self.model, self.optimizer, keep)}
         tensors |= self.profiles.tensors()
         meta = {
             "ema_steps": self.ema.steps,
@@ -101,7 +102,7 @@ class RunState:
         self.model.load_state_dict(snapshot.tensors["model"], strict=not self.frozen)
         self.ema.load(snapshot.tensors["ema"], meta["ema_steps"])
         self.profiles.load(snapshot)
-        restore_optimizer(self.optimizer, snapshot.tensors["optimizer"])
+        restore_moments(self.model, self.optimizer, snapshot.tensors["optimizer"])
         if self.scaler is not None and meta.get("scaler") is not None:
             self.scaler.load_state_dict(meta["scaler"])
         self.samples, self.seconds, self.figures = snapshot.samples, float(meta["seconds"]), dict(meta.get("figures", {}))

@@ -103,7 +103,7 @@ def refuse_unsupported(accelerator: Accelerator, recipe: Recipe) -> None:
     """Stop a run at its start that would go wrong later, or be something else than what was asked for.
 
     Raises:
-        InputError: For FSDP on CPUs and its first version, DeepSpeed, Megatron, and averages that are stored by one process alone.
+        InputError: For FSDP on CPUs and its first version, Megatron, and averages that are stored by one process alone.
     """
     kind = accelerator.distributed_type
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" and kind != DistributedType.FSDP:
@@ -112,7 +112,7 @@ def refuse_unsupported(accelerator: Accelerator, recipe: Recipe) -> None:
         raise InputError(
             "the first version of FSDP flattens weights, which our checkpoints cannot hold; set fsdp_version: 2 as fsdp2.yaml has"
         )
-    if kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+    if kind == DistributedType.MEGATRON_LM:
         raise InputError(
             f"{kind.value} takes its own optimizer steps and keeps its own weights, which our checks and checkpoints do not reach; "
             "launch with ddp.yaml, or with fsdp2.yaml, which saves the same memory"

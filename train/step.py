@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -77,22 +78,36 @@ class OptimizerStep:
         self._seed(step_seed(self.recipe.seed, state.samples, self.accelerator.process_index))
         rows: list[Tensor] = []
         names: list[str] = []
-        for batch in step:
-            with self.accelerator.accumulate(self.network):
-                loss, figures = self.task.loss(self.network, self._on_device(batch))
-                self.accelerator.backward(loss)
+        for number, batch in enumerate(step, 1):
+            loss, figures = self._backward(batch, number == len(step))
             names = ["loss", *figures]
             rows.append(torch.stack([loss.detach().float(), *(value.detach().float() for value in figures.values())]))
-        norm = whole(self.accelerator.clip_grad_norm_(self._parameters, self.recipe.optimizer.clip or math.inf))
+        norm = self._norm()
         replaced = sum(len(batch.skipped) for batch in step)
         *averaged, skipped = self._checked(torch.stack(rows), norm, replaced, step)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        taken = self._update()
         state.samples += self.samples
-        if not self.accelerator.optimizer_step_was_skipped:
+        if taken:
             state.ema.update(state.model, self.samples)
         state.skipped += round(skipped * self.accelerator.num_processes)
         state.averages.add(dict(zip([*names, "grad_norm"], averaged, strict=True)), lr=rate)
+
+    def _backward(self, batch: Batch, last: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add a micro-batch's gradients to the step's; ``last`` says that none follows."""
+        with self.accelerator.accumulate(self.network):
+            loss, figures = self.task.loss(self.network, self._on_device(batch))
+            self.accelerator.backward(loss)
+        return loss, figures
+
+    def _norm(self) -> Tensor:
+        """Clip the step's gradients; their norm before that, over all processes."""
+        return whole(self.accelerator.clip_grad_norm_(self._parameters, self.recipe.optimizer.clip or math.inf))
+
+    def _update(self) -> bool:
+        """Change the weights; whether that was done, since loss scaling may leave a step out."""
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return not self.accelerator.optimizer_step_was_skipped
 
     def _seed(self, seed: int) -> None:
         if self.accelerator.device.type == "cpu":
@@ -123,3 +138,28 @@ class OptimizerStep:
     def _on_device(self, batch: Batch) -> Batch:
         moved = {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.tensors.items()}
         return Batch(batch.indices, batch.names, moved)
+
+
+class ZeroStep(OptimizerStep):
+    """The same under DeepSpeed, whose engine is driven here directly.
+
+    Accelerate would take the optimizer's step inside the last ``backward``; the engine itself has the two apart, so that losses and
+    gradients are looked at in between as ever. The engine clips in its step.
+    """
+
+    def _backward(self, batch: Batch, last: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        engine: Any = self.network
+        engine.set_gradient_accumulation_boundary(last)
+        loss, figures = self.task.loss(engine, self._on_device(batch))
+        engine.backward(loss)
+        return loss, figures
+
+    def _norm(self) -> Tensor:
+        zero: Any = self.optimizer.optimizer
+        norm = torch.as_tensor(zero.scaled_global_norm(), dtype=torch.float32)
+        return torch.where(norm >= 0, norm, math.inf)  # -1 stands for what is not finite
+
+    def _update(self) -> bool:
+        engine: Any = self.network
+        engine.step()
+        return True

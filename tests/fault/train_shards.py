@@ -12,6 +12,7 @@ import shlex
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def in_children(given: argparse.Namespace) -> bool:
+def in_children(given: argparse.Namespace, train: Callable[[argparse.Namespace], None]) -> bool:
     """Fork the processes of a run, as a launcher starts them, and say whether all ended well."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -119,7 +120,7 @@ def in_children(given: argparse.Namespace) -> bool:
             os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
         code = 1
         try:
-            train_once(given)
+            train(given)
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -130,15 +131,15 @@ def in_children(given: argparse.Namespace) -> bool:
     return not any(codes)
 
 
-def main() -> int:
+def main(parser: argparse.ArgumentParser, train: Callable[[argparse.Namespace], None]) -> int:
     """Each argument is the command line of one run; they follow one another, and torch is imported once for all."""
     torch.set_num_threads(1)
     for line in sys.argv[1:]:
-        if not in_children(arguments().parse_args(shlex.split(line))):
+        if not in_children(parser.parse_args(shlex.split(line)), train):
             sys.stderr.write(f"failed: {line}\n")
             return 1
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(arguments(), train_once))
