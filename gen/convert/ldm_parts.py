@@ -34,9 +34,10 @@ DEAD_OPEN_CLIP = ("text_projection", "logit_scale", "attn_mask", "transformer.re
 class Checkpoint:
     """A state dict that is taken apart: every tensor is used once, or dropped for a reason."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, state: Mapping[str, Tensor] | None = None) -> None:
+        """Read it, unless its weights are given, where a file holds them in another way."""
         self.path = Path(path)
-        self.state: dict[str, Tensor] = read_state_dict(self.path)
+        self.state: dict[str, Tensor] = read_state_dict(self.path) if state is None else dict(state)
         self.taken: set[str] = set()
         self.dropped: Counter[str] = Counter()
         self._dead: set[str] = set()

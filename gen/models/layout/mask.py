@@ -29,8 +29,8 @@ class MaskInjector(nn.Module):
         super().__init__()
         self.patch, self.least = patch, least
         self.bands = classes + 2
-        sides = {"kernel_size": 3, "padding": 1} if patch == 1 else {"kernel_size": patch, "stride": patch}
-        self.stem = nn.Conv2d(self.bands, hidden, **sides)
+        side, padding = (3, 1) if patch == 1 else (patch, 0)
+        self.stem = nn.Conv2d(self.bands, hidden, kernel_size=side, stride=patch, padding=padding)
         self.out = nn.Conv2d(hidden, channels, kernel_size=3, padding=1)
         self.null = nn.Parameter(torch.zeros(channels))
         for parameter in self.out.parameters():

@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from ..gen.convert.parts import EarthModel
 
 EARTH = ("text2earth", "crs-diff", "geosynth", "diffusionsat", "map-sat")
+LAYOUT = ("aerogen", "gligen")
 
 
 def convert(
-    system: str = typer.Argument(..., help="Whose weights: ediffsr, text2earth, crs-diff, geosynth, diffusionsat or map-sat."),
+    system: str = typer.Argument(..., help=f"Whose weights: ediffsr, {', '.join(EARTH)}, {' or '.join(LAYOUT)}."),
     weights: Path = typer.Argument(..., help="A file or folder, as published; nothing in it is run."),
     out: Path = typer.Argument(..., metavar="OUT", help="The model folder to write."),
     base: Path | None = typer.Option(None, help="Folder of the Stable Diffusion model that it was made from, for what it lacks itself."),
     hint: str = typer.Option("osm", help="What GeoSynth's layout is: osm, sam or canny."),
     place: Path | None = typer.Option(None, help="SatCLIP's checkpoint, for GeoSynth's weights with a place."),
+    classes: str = typer.Option("", help="Names of objects: of AeroGen's class vectors in their order, or what GLIGEN is to paint."),
     variant: str = typer.Option("", help="rcab, msgroup_a or msgroup_b. Default: told by the keys."),
     bands: str = typer.Option("", help="Names of the bands in the weights' order. Default: red,green,blue."),
     unit: str = typer.Option("display", help="Unit of the pictures that it was trained on: display (0 to 1), reflectance, ..."),
@@ -33,11 +35,15 @@ def convert(
     """
     from ..gen.errors import InputError
 
-    if system in EARTH:
-        _convert_earth(system, weights, out, base, hint, place, half)
+    if system in (*EARTH, *LAYOUT):
+        names = [name.strip() for name in classes.split(",") if name.strip()]
+        _write(
+            _read(system, weights, base, hint, place, names), out, half, "LayoutToImagePipeline" if system in LAYOUT else "EarthPipeline"
+        )
         return
     if system != "ediffsr":
-        raise InputError(f"there is no converter for {system!r}; there are ones for ediffsr, {', '.join(EARTH)}; name one of them first")
+        known = ", ".join((*EARTH, *LAYOUT))
+        raise InputError(f"there is no converter for {system!r}; there are ones for ediffsr, {known}; name one of them first")
     from ..gen.convert.ediffsr import convert_ediffsr
     from ..gen.zoo.folder import write_model_folder
 
@@ -50,19 +56,18 @@ def convert(
     typer.echo(f"{out}: EDiffSR, variant {converted.model.config['variant']}, {converted.card['parameters'] / 1e6:.2f} M parameters")
 
 
-def _convert_earth(system: str, source: Path, out: Path, base: Path | None, hint: str, place: Path | None, half: bool) -> None:
+def _write(model: EarthModel, out: Path, half: bool, pipeline: str) -> None:
     """One of the systems that generate pictures from conditions."""
     from ..gen.zoo.folder import write_model_folder
 
-    model = _read(system, source, base, hint, place)
     model.card["converted"] = {"tensors": model.taken, **{f"dropped: {reason}": number for reason, number in model.dropped.items()}}
-    write_model_folder(out, pipeline="EarthPipeline", components=model.components, settings=model.settings, card=model.card, half=half)
+    write_model_folder(out, pipeline=pipeline, components=model.components, settings=model.settings, card=model.card, half=half)
     dropped = ", ".join(f"{number} dropped ({reason})" for reason, number in model.dropped.items())
     account = f"{model.taken} tensors taken{', ' + dropped if dropped else ''}, none missing, none unexpected"
     typer.echo(f"{out}: {model.card['name']}, {model.card['parameters'] / 1e6:.2f} M parameters; {account}")
 
 
-def _read(system: str, source: Path, base: Path | None, hint: str, place: Path | None) -> EarthModel:
+def _read(system: str, source: Path, base: Path | None, hint: str, place: Path | None, classes: list[str]) -> EarthModel:
     from ..gen.errors import InputError
 
     if not source.exists():
@@ -77,6 +82,14 @@ def _read(system: str, source: Path, base: Path | None, hint: str, place: Path |
         from ..gen.convert.geosynth import convert_geosynth
 
         return convert_geosynth(source, base, hint, place)
+    if system == "aerogen":
+        from ..gen.convert.aerogen import convert_aerogen
+
+        return convert_aerogen(source, base, classes)
+    if system == "gligen":
+        from ..gen.convert.gligen import convert_gligen
+
+        return convert_gligen(source, base, classes)
     if not source.is_dir():
         raise InputError(f"{source} is no folder; the weights of {system} are a folder in diffusers layout, so give that")
     if system == "diffusionsat":
