@@ -306,3 +306,32 @@ def test_a_call_leaves_the_pipeline_as_it_was(tiny: Any) -> None:
     first = pipeline(layout(), prompt="ab").images
     pipeline(layout(64, 48, seed=2), seed=9, num_inference_steps=2)
     assert np.array_equal(pipeline(layout(), prompt="ab").images, first)
+
+
+def test_what_is_kept_has_the_noise_of_its_step(tiny: Any) -> None:
+    """Between the steps, cells outside the mask are (1 - t) picture + t noise with the noise that the seed gives them."""
+    from earthgen.gen.data.noise import noise_field
+
+    pipeline, picture, states = tiny(num_inference_steps=5), photo(), []
+
+    def look(_: Any, step: int, time: torch.Tensor, values: dict[str, Any]) -> None:
+        states.append(torch.nn.functional.pixel_shuffle(values["sample"], 4)[0])
+
+    made = pipeline(background=picture, insert=Box.horizontal("ship", 6, 6, 8, 6), seed=3, callback_on_step_end=look)
+    outside = torch.from_numpy(~made.masks[0])
+    clean, noise = torch.from_numpy(picture.astype(np.float32) / 127.5 - 1), noise_field(3, 3, 0, 0, 32, 32)
+    scheduler = pipeline.scheduler
+    scheduler.set_timesteps(5)
+    for state, sigma in zip(states, scheduler.sigmas[1:].tolist(), strict=True):
+        expected = (1 - sigma) * clean + sigma * noise
+        assert torch.allclose(state[:, outside], expected[:, outside], atol=1e-4)
+
+
+def test_windows_leave_no_seams(tiny: Any) -> None:
+    """Steps between neighbouring pixels are as large across the borders of windows as anywhere else."""
+    big = layout(128, 128, count=40)
+    image = tiny()(big, num_inference_steps=4, window=32, overlap=8).images[0]
+    steps = np.abs(np.diff(image, axis=2)).mean((0, 1))
+    cells = steps[3::4]  # between cells of the network's grid
+    borders = steps[[23, 31, 47, 55, 71, 79, 95]]
+    assert borders.mean() < 1.25 * cells.mean()
