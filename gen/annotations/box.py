@@ -132,7 +132,10 @@ class Box:
     def is_horizontal(self) -> bool:
         """Whether it is its own hull, within a thousandth of a pixel; the first corner may be any of the four."""
         left, top, right, bottom = self.xyxy
-        return all(min(x - left, right - x) <= _STRAIGHT and min(y - top, bottom - y) <= _STRAIGHT for x, y in self.corners)
+        for x, y in self.corners:
+            if min(x - left, right - x) > _STRAIGHT or min(y - top, bottom - y) > _STRAIGHT:
+                return False
+        return True
 
     @property
     def le90(self) -> Angled:

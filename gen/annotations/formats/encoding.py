@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import replace
@@ -70,7 +71,8 @@ class Encoder(ABC):
             InputError: If rounding leaves nothing of it.
         """
         # Rounding moves a corner by less than a unit, which a box that is thicker than two survives.
-        if box.area > 2 * 10.0**-decimals * box.le90[2]:
+        left, top, right, bottom = box.xyxy
+        if box.area > 2 * 10.0**-decimals * (right - left + bottom - top):
             return box.corners
         a, b, c, d = ((round(x, decimals), round(y, decimals)) for x, y in box.corners)
         try:
@@ -121,8 +123,11 @@ class PerPicture(Encoder):
         if "/" in key:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(path, "x", encoding="utf-8") as file:
-                file.write(content)
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                os.write(file, content.encode())
+            finally:
+                os.close(file)
         except FileExistsError as error:
             raise InputError(f"two pictures have labels of the name {key}{self.suffix}; pictures need different names") from error
         if self._rows is not None:

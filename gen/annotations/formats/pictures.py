@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +18,7 @@ LISTING = "pictures.csv"
 HEADER = ("file_name", "width", "height")
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".jp2", ".PNG", ".JPG", ".JPEG", ".TIF", ".TIFF", ".BMP")
 FOLDERS = ("images", "JPEGImages", "AllImages", "JPEGImages-trainval", "JPEGImages-test", "Images")
+_PLAIN = re.compile(r"\w[\w-]*\.\w+")
 _LABEL_FOLDERS = ("labels", "labelTxt", "Annotations", "Oriented Bounding Boxes", "Oriented_Bounding_Boxes")
 
 
@@ -29,6 +31,8 @@ def safe_name(picture: str) -> str:
     Raises:
         InputError: If it is empty, absolute, leads out of the folder, or has control characters or backslashes in it.
     """
+    if _PLAIN.fullmatch(picture):
+        return picture
     parts = PurePosixPath(picture).parts
     if not parts or picture.startswith("/") or ".." in parts or "\\" in picture or ":" in parts[0] or not picture.isprintable():
         raise InputError(
@@ -39,6 +43,8 @@ def safe_name(picture: str) -> str:
 
 def label_key(picture: str) -> str:
     """Where the labels of a picture are, below the folder of labels: its path without ``images/`` and without the suffix."""
+    if _PLAIN.fullmatch(picture):
+        return picture[: picture.index(".")]
     parts = PurePosixPath(picture).parts
     inner = parts[1:] if len(parts) > 1 and parts[0] in FOLDERS else parts
     return PurePosixPath(*inner).with_suffix("").as_posix()
@@ -50,6 +56,23 @@ def key_of_label(label: Path, root: Path) -> str:
         return label.stem
     parts = [part for part in label.relative_to(root).parent.parts if part not in _LABEL_FOLDERS and not part.startswith("labelTxt")]
     return PurePosixPath(*parts, label.stem).as_posix()
+
+
+def picture_file(folder: Path, picture: str) -> Path:
+    """The file of a picture that labels name: in the folder as named, else in one of the usual folders in it.
+
+    Args:
+        folder: Of the pictures, or of the whole data set.
+        picture: Name as in its layout.
+
+    Raises:
+        InputError: If there is none.
+    """
+    name = safe_name(picture)
+    for place in (folder, *(folder / usual for usual in FOLDERS)):
+        if (place / name).is_file():
+            return place / name
+    raise InputError(f"there is no picture {name} in {folder}; give the folder of the pictures with --images")
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -86,7 +86,9 @@ def checked(box: Box, width: int, height: int) -> Box:
     left, top, right, bottom = box.xyxy
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
         return box
-    if visible_share(box, width, height) <= 0.0:
+    # A corner inside means that some of it is, which spares the clipping.
+    inside = any(0 < x < width and 0 < y < height for x, y in box.corners)
+    if not inside and visible_share(box, width, height) <= 0.0:
         where = f"{left:g},{top:g} to {right:g},{bottom:g}"
         raise InputError(f"a box of class {box.name!r} ({where}) is outside its {width} x {height} picture; correct or remove it")
     return box

@@ -89,8 +89,8 @@ class AnnotationWriter:
         encoder = self._open()
         picture = safe_name(layout.picture or f"{self.pictures + 1:06d}.png")
         try:
-            boxes = tuple(self._prepared(box, layout, encoder) for box in layout.boxes)
-            encoder.add(replace(layout, boxes=boxes), picture)
+            boxes = tuple([self._prepared(box, layout, encoder) for box in layout.boxes])
+            encoder.add(Layout(layout.width, layout.height, boxes, layout.picture), picture)
         except InputError as error:
             raise InputError(f"{picture}: {error}") from error
         self.pictures += 1
