@@ -33,6 +33,7 @@ _TASKS = {
     "generation": (".tasks.generation", "GenerationTask"),
     "features": (".tasks.features", "FeatureTask"),
     "layout": (".tasks.layout", "LayoutTask"),
+    "layout_prior": (".tasks.layout_prior", "LayoutPriorTask"),
 }
 
 

@@ -22,11 +22,12 @@ from .tasks.distillation_config import DistillationConfig
 from .tasks.features_config import FeaturesConfig
 from .tasks.generation_config import GenerationConfig
 from .tasks.layout_config import LayoutConfig
+from .tasks.layout_prior_config import LayoutPriorConfig
 from .tasks.super_resolution_config import SuperResolutionConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 TaskConfig = Annotated[
-    SuperResolutionConfig | DistillationConfig | FeaturesConfig | AutoencoderConfig | GenerationConfig | LayoutConfig,
+    SuperResolutionConfig | DistillationConfig | FeaturesConfig | AutoencoderConfig | GenerationConfig | LayoutConfig | LayoutPriorConfig,
     Field(discriminator="kind"),
 ]
 """What can be trained; `kind` tells which."""
