@@ -75,9 +75,11 @@ class AnnotatedObjects(BaseModel):
     def _picture(self, folder: Path, layout: Layout) -> ObjectPicture:
         from PIL import Image
 
+        from ...gen.annotations.formats.pictures import picture_file
+
         name = layout.picture or ""
         try:
-            with Image.open(folder / name) as file:
+            with Image.open(picture_file(folder, name)) as file:
                 pixels = np.ascontiguousarray(np.asarray(file.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise InputError(f"{folder / name} cannot be read as a picture ({error}); copy it again or take it out") from error

@@ -13,6 +13,7 @@ import typer
 
 from . import convert, evaluate, export, generate, info, show, train, upscale, zoo
 from .annotations import app as annotation_commands
+from .synthesize import app as synthesize_commands
 
 app = typer.Typer(
     name="earthgen",
@@ -31,6 +32,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("convert")(convert.convert)
 app.command("zoo")(zoo.zoo)
 app.add_typer(annotation_commands, name="annotations")
+app.add_typer(synthesize_commands, name="synthesize")
 app.command("demo")(show.demo)
 app.command("app")(show.app)
 
