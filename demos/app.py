@@ -11,9 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ..gen.errors import InputError
-from . import generate_tab, upscale_tab
+from . import generate_tab, layout_tab, upscale_tab
 
-TABS: tuple[tuple[str, Callable[[], None]], ...] = (("Upscale", upscale_tab.build), ("Generate", generate_tab.build))
+TABS: tuple[tuple[str, Callable[[], None]], ...] = (
+    ("Upscale", upscale_tab.build),
+    ("Generate", generate_tab.build),
+    ("Layout", layout_tab.build),
+)
 """Title and builder of each tab, in their order."""
 
 _CSS = """
