@@ -2,11 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from diffusers import UNet2DConditionModel
 from torch import Tensor
+
+from ...errors import InputError
+
+
+def stock_unet(
+    into: int,
+    out: int,
+    widths: Sequence[int],
+    attention: Sequence[bool],
+    layers: int,
+    context: int,
+    heads: int,
+    settings: Mapping[str, Any] | None,
+) -> UNet2DConditionModel:
+    """A stock U-Net with random weights.
+
+    Args:
+        into: Channels of its input.
+        out: Of its output.
+        widths: Of its levels.
+        attention: Which of them attend.
+        layers: Residual blocks of a level.
+        context: Width of what cross-attention reads.
+        heads: Of attention.
+        settings: Other arguments of `UNet2DConditionModel`, which go before these.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: If there is no such network.
+    """
+    own: dict[str, Any] = {
+        "in_channels": into,
+        "out_channels": out,
+        "block_out_channels": tuple(widths),
+        "down_block_types": tuple("CrossAttnDownBlock2D" if there else "DownBlock2D" for there in attention),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if there else "UpBlock2D" for there in reversed(attention)),
+        "layers_per_block": layers,
+        "cross_attention_dim": context,
+        "attention_head_dim": heads,
+        "norm_num_groups": 16,
+        "use_linear_projection": True,
+    }
+    try:
+        return UNet2DConditionModel(**{**own, **(settings or {})})
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the U-Net of a layout network cannot be built: {error}; see the settings of UNet2DConditionModel") from error
 
 
 def run_unet(

@@ -6,7 +6,7 @@ Letters: B batch, N objects, K classes, L tokens of text, D their width, h w row
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Self, cast
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from .attention import LayoutContext, install_layout
-from .backbone import run_unet
+from .backbone import run_unet, stock_unet
 from .encoder import LayoutEncoder
 from .gated import install_fusers
 from .mask import MaskInjector
@@ -118,7 +118,9 @@ class LayoutUNet(ModelMixin, ConfigMixin):
                 f"a layout network of {len(block_out_channels)} levels, attention {list(attention)}, patch {patch}, compat {compat!r} and "
                 f"classes {list(classes)} cannot be built; give one attention for each level, and each class once"
             )
-        self.unet = _stock(in_channels, out_channels, block_out_channels, attention, layers_per_block, cross_attention_dim, heads, backbone)
+        self.unet = stock_unet(
+            in_channels, out_channels, block_out_channels, attention, layers_per_block, cross_attention_dim, heads, backbone
+        )
         config = self.unet.config
         width, first = config["cross_attention_dim"], config["block_out_channels"][0]
         own: dict[str, Any] = {
@@ -275,32 +277,3 @@ class LayoutUNet(ModelMixin, ConfigMixin):
             raise InputError(
                 f"the text has shape {tuple(text.shape)}; it is [{len(sample)}, tokens, {width}]; use the encoder it was trained with"
             )
-
-
-def _stock(
-    into: int,
-    out: int,
-    widths: Sequence[int],
-    attention: Sequence[bool],
-    layers: int,
-    context: int,
-    heads: int,
-    settings: Mapping[str, Any] | None,
-) -> UNet2DConditionModel:
-    """The stock U-Net."""
-    own: dict[str, Any] = {
-        "in_channels": into,
-        "out_channels": out,
-        "block_out_channels": tuple(widths),
-        "down_block_types": tuple("CrossAttnDownBlock2D" if there else "DownBlock2D" for there in attention),
-        "up_block_types": tuple("CrossAttnUpBlock2D" if there else "UpBlock2D" for there in reversed(attention)),
-        "layers_per_block": layers,
-        "cross_attention_dim": context,
-        "attention_head_dim": heads,
-        "norm_num_groups": 16,
-        "use_linear_projection": True,
-    }
-    try:
-        return UNet2DConditionModel(**{**own, **(settings or {})})
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the U-Net of a layout network cannot be built: {error}; see the settings of UNet2DConditionModel") from error
