@@ -48,7 +48,10 @@ class Box:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise InputError("a box has no class name; give each box the name of its class")
-        corners = tuple((float(x), float(y)) for x, y in self.corners)
+        try:
+            corners = tuple([(float(x), float(y)) for x, y in self.corners])
+        except OverflowError as error:
+            raise InputError(f"a box of class {self.name!r} has a number of hundreds of digits; all numbers must be finite") from error
         if len(corners) != 4:
             raise InputError(f"a box of class {self.name!r} has {len(corners)} corners; give four")
         object.__setattr__(self, "corners", _clockwise(self.name, corners))
@@ -132,10 +135,7 @@ class Box:
     def is_horizontal(self) -> bool:
         """Whether it is its own hull, within a thousandth of a pixel; the first corner may be any of the four."""
         left, top, right, bottom = self.xyxy
-        for x, y in self.corners:
-            if min(x - left, right - x) > _STRAIGHT or min(y - top, bottom - y) > _STRAIGHT:
-                return False
-        return True
+        return all(min(x - left, right - x) <= _STRAIGHT and min(y - top, bottom - y) <= _STRAIGHT for x, y in self.corners)
 
     @property
     def le90(self) -> Angled:

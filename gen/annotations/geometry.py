@@ -84,16 +84,16 @@ def fit_inside(box: Box, width: float, height: float) -> Box:
             f"a box of class {box.name!r} ({left:g},{top:g} to {right:g},{bottom:g}) is outside its {width:g} x {height:g} picture"
         )
     if box.is_horizontal:
-        moved = tuple((min(max(x, 0.0), width), min(max(y, 0.0), height)) for x, y in box.corners)
-        return replace(box, corners=moved, truncated=True)
+        p, q, r, s = ((min(max(x, 0.0), width), min(max(y, 0.0), height)) for x, y in box.corners)
+        return replace(box, corners=(p, q, r, s), truncated=True)
     (ax, ay), (bx, by), (cx, cy), (dx, dy) = box.corners
     angle = math.atan2((by - ay) + (cy - dy), (bx - ax) + (cx - dx))
     points = shapely.get_coordinates(_inside(box, width, height))
     along, across = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
     u, v = points @ along, points @ across
-    ends = [(u.min(), v.min()), (u.max(), v.min()), (u.max(), v.max()), (u.min(), v.max())]
-    a, b, c, d = (tuple(float(value) for value in s * along + t * across) for s, t in ends)
-    return replace(box, corners=(a, b, c, d), truncated=True)
+    ends = np.array([(u.min(), v.min()), (u.max(), v.min()), (u.max(), v.max()), (u.min(), v.max())])
+    p, q, r, s = ((float(x), float(y)) for x, y in ends @ np.array([along, across]))
+    return replace(box, corners=(p, q, r, s), truncated=True)
 
 
 def flip(layout: Layout, axis: Literal["x", "y"] = "x") -> Layout:

@@ -137,6 +137,41 @@ def test_entities_are_refused_before_they_grow(bomb: str, encoding: str, tmp_pat
     refused(tmp_path, "p.xml, line 2: ", "document type or entities")
 
 
+@pytest.mark.parametrize("encoding", ["utf-7", "gbk", "klingon", "idna", "cp1252", "hex"])
+def test_odd_encodings_do_no_harm(encoding: str, tmp_path: Path) -> None:
+    text = f'<?xml version="1.0" encoding="{encoding}"?><annotation>{SIZE}</annotation>'
+    (tmp_path / "p.xml").write_text(text)
+    try:
+        layouts = list(read_annotations(tmp_path).layouts)
+    except InputError as error:
+        said = str(error)
+    else:
+        said = "p.xml" if layouts[0].width == 100 else ""
+    assert "p.xml" in said
+
+
+def test_endless_numbers_are_refused(tmp_path: Path) -> None:
+    digits = "9" * 5000
+    refused(listed(tmp_path / "y", f"{digits} 0.5 0.5 0.1 0.1\n", "yolo"), "p.txt, line 1: ")
+    refused(listed(tmp_path / "z", f"0 0.5 0.5 0.1 {digits}\n", "yolo"), "p.txt, line 1: ")
+    refused(listed(tmp_path / "s", "0 0.5 0.5 0.1 0.1 7\n", "yolo"), "p.txt, line 1: ", "confidence")
+    refused(listed(tmp_path / "d", f"1 1 9 1 9 9 1 {digits} ship 0\n", "dota"), "p.txt, line 1: ", "finite")
+    path = coco(tmp_path)
+    whole = path.read_text()
+    path.write_text(whole.replace("90", digits))
+    refused(path, "c.json", "digits")
+    path.write_text(whole.replace("5\n]", "9" * 400 + "\n]"))
+    refused(path, "c.json, line ", "digits")
+    path.write_text(whole.replace("5\n]", "1e999\n]"))
+    refused(path, "c.json, line ", "finite")
+    (tmp_path / "metadata.jsonl").write_text(f'{{"file_name": "a.png", "width": {digits}, "height": 9, "objects": {{}}}}')
+    refused(tmp_path / "metadata.jsonl", "metadata.jsonl, line 1: ")
+    (tmp_path / "h").mkdir()
+    for side in ("inf", "nan", digits):
+        head = f"<HRSC_Image><Img_SizeWidth>{side}</Img_SizeWidth><Img_SizeHeight>9</Img_SizeHeight></HRSC_Image>"
+        refused(voc(tmp_path / "h", head), "p.xml, line 1: ")
+
+
 def test_deeply_nested_xml_is_refused(tmp_path: Path) -> None:
     refused(voc(tmp_path, "<annotation>" * 100_000), "nested more than")
 
@@ -218,6 +253,7 @@ def test_half_written_json(tmp_path: Path) -> None:
         ({"bbox": [[1, 1, 2, 2]], "categories": ["a"], "obb": [[1, 1, 5, 5, 5, 1, 1, 5]]}, "crosses itself"),
         ({"bbox": [[40, 1, 2, 2]], "categories": ["a"]}, "outside its 9 x 9 picture"),
         ({"bbox": 3, "categories": ["a"]}, "differ in length"),
+        ({"bbox": 3, "categories": 3}, "differ in length"),
         ([1], "no JSON object"),
     ],
 )

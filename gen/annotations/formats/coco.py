@@ -34,7 +34,8 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
         InputError: If it is damaged, an id occurs twice or is not there, or a box has no area, crosses itself or is outside its picture.
     """
     whole = load_json(path)
-    if isinstance(whole, dict) and "boxes_xywh" in str(whole.get("images", ""))[:2000]:
+    first = whole["images"][0] if isinstance(whole, dict) and isinstance(whole.get("images"), list) and whole["images"] else None
+    if isinstance(first, dict) and "boxes_xywh" in first:
         return read_boxlist(path, whole)
     return _Reader(path, whole, images).read()
 
@@ -109,7 +110,9 @@ class _Reader:
 
 def _box(row: dict[str, Any], name: str) -> Box:
     flags = {"difficult": bool(row.get("difficult") or row.get("iscrowd")), "truncated": bool(row.get("truncated"))}
-    score = float(row["score"]) if isinstance(row.get("score"), int | float) else None
+    score = row.get("score")
+    if score is not None and not (type(score) in (int, float) and 0 <= score <= 1):
+        raise InputError(f"the score is {json.dumps(score)[:40]}; it must be a number from 0 to 1")
     if "obb" in row:
         return Box(name, _paired(row["obb"], "obb"), score=score, **flags)
     bbox = row.get("bbox")

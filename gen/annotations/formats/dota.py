@@ -29,7 +29,7 @@ def read(root: Path, images: Path | None) -> AnnotationSet:
         InputError: If a row is damaged, a box has no area or crosses itself or is outside its picture, or a picture is not found.
     """
     listed = listed_classes(root)
-    layouts = Layouts(lambda: text_layouts(root, images, lambda *where: rows(*where, listed), background=False))
+    layouts = Layouts(lambda: text_layouts(root, images, lambda path, width, height: rows(path, width, height, listed), background=False))
     return AnnotationSet("dota", found_classes(layouts) if listed is None else listed, layouts)
 
 

@@ -17,7 +17,7 @@ from ..fragments import mmrotate_config
 from .pictures import key_of_label, safe_name
 from .source import AnnotationSet, Layouts, at, found_classes, listed_classes
 from .text_labels import label_files
-from .xml_labels import Parse, XmlEncoder, flags, located
+from .xml_labels import Parse, XmlEncoder, flags, located, side_of
 from .xml_tree import Node, parse_xml
 
 FIRST_CLASS = 100000001
@@ -94,9 +94,7 @@ def _layout(path: Path, root: Path, parse: Parse) -> Layout:
     tree = parse_xml(path)
     if tree.tag != "HRSC_Image":
         raise at(path, tree.line, f"the root is <{tree.tag}>, not <HRSC_Image>; give one format at a time")
-    width, height = int(tree.number("Img_SizeWidth")), int(tree.number("Img_SizeHeight"))
-    if width < 1 or height < 1:
-        raise at(path, tree.line, f"the picture is {width} x {height} pixels; write its real size")
+    width, height = side_of(tree, "Img_SizeWidth"), side_of(tree, "Img_SizeHeight")
     key = key_of_label(path, root)
     name = PurePosixPath(tree.word("Img_FileName")).name or f"{PurePosixPath(key).name}.bmp"
     # The published files leave the suffix out.
@@ -109,7 +107,7 @@ def _layout(path: Path, root: Path, parse: Parse) -> Layout:
 def _class_of(node: Node, listed: list[str] | None) -> str:
     number = node.need("Class_ID")
     text = number.text.strip()
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 12:
         raise at(node.path, number.line, f"<Class_ID> is {text[:40]!r}; it must be a number such as {FIRST_CLASS}")
     if listed is None:
         return text

@@ -54,27 +54,29 @@ def _layouts(path: Path, folder: Path, names: list[str] | None) -> Iterator[Layo
             width, height = integer(width, "width"), integer(height, "height")
             boxes = tuple(checked(box, width, height) for box in _boxes(row.get("objects") or {}, names, path, line))
             layout = Layout(width, height, boxes, name)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise at(path, line, "the line is no whole JSON; the file is damaged or half-written, so replace it") from error
         except InputError as error:
             raise (error if str(error).startswith(f"{path}, line") else at(path, line, error)) from error
+        except (ValueError, RecursionError) as error:
+            raise at(path, line, "the line is no whole JSON; the file is damaged or half-written, so replace it") from error
         yield layout
 
 
 def _boxes(objects: Any, names: list[str] | None, path: Path, line: int) -> Iterator[Box]:
     if not isinstance(objects, dict):
         raise InputError("`objects` is no JSON object; it must hold the lists bbox and categories")
-    lists = {key: objects.get(key) for key in _KEYS if objects.get(key) is not None}
+    lists: dict[str, Any] = {key: objects[key] for key in _KEYS if objects.get(key) is not None}
+    if "category" in objects:
+        lists.setdefault("categories", objects["category"])
     bare = [key for key in ("bbox", "categories") if key not in lists]
     if bare and lists:
         raise InputError(f"`objects` has no `{bare[0]}`; give a list with an entry for each object")
-    if len({len(value) if isinstance(value, list) else -1 for value in lists.values()}) > 1:
+    if len(sizes := {len(value) if isinstance(value, list) else -1 for value in lists.values()}) > 1 or -1 in sizes:
         raise InputError(f"the lists {', '.join(lists)} of `objects` differ in length; each needs an entry for each object")
     for place, category in enumerate(lists.get("categories", [])):
         if not isinstance(category, str | int):
             raise InputError(f"a category is {str(category)[:40]!r}; it must be the name of a class")
         name = names[category] if type(category) is int and names and 0 <= category < len(names) else str(category)
-        flags = {key: bool(lists[key][place]) for key in ("difficult", "truncated") if key in lists}
+        flags: dict[str, bool] = {key: bool(lists[key][place]) for key in ("difficult", "truncated") if key in lists}
         yield _box(known_class(name, names, path, line), lists["bbox"][place], lists["obb"][place] if "obb" in lists else None, flags)
 
 

@@ -26,8 +26,12 @@ def load_json(path: Path) -> Any:
         return json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise at(path, error.lineno, f"this is no whole JSON ({error.msg}); the file is damaged or half-written, so replace it") from error
-    except RecursionError as error:
-        raise InputError(f"{path} is nested too deeply for a file of labels; check what it is") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path} is no file of labels (nested too deeply, or a number has thousands of digits); check what it is"
+        ) from error
 
 
 def line_of(path: Path, section: str, place: int) -> int:

@@ -40,7 +40,8 @@ def label_files(root: Path, suffix: str) -> list[Path]:
         return [root]
     if not root.is_dir():
         raise InputError(f"there is no {root}; give a file or folder of annotations")
-    found, labelled = [], []
+    found: list[Path] = []
+    labelled: list[Path] = []
     for place, below, files in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith(".") and name != "ImageSets")
         inside = any(part == "labels" or part.startswith("labelTxt") for part in Path(place).relative_to(root.parent).parts)

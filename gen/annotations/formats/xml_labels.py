@@ -41,7 +41,7 @@ def xml_layouts(root: Path, images: Path | None, thing: str, parse: Parse) -> It
             finder = finder or PictureFinder(root, images)
             _, width, height = finder.find(key, path)
         else:
-            width, height = int(_side(size, "width")), int(_side(size, "height"))
+            width, height = side_of(size, "width"), side_of(size, "height")
         yield Layout(width, height, tuple(located(node, parse, width, height) for node in tree.all(thing)), name)
 
 
@@ -82,11 +82,16 @@ def _picture(tree: Node, key: str) -> str:
     return safe_name((below / (name or f"{PurePosixPath(key).name}.jpg")).as_posix())
 
 
-def _side(size: Node, tag: str) -> float:
+def side_of(size: Node, tag: str) -> int:
+    """A side of a picture in pixels.
+
+    Raises:
+        InputError: If it is missing, no number, or makes no sense.
+    """
     side = size.number(tag)
     if not 1 <= side < 1e9:
         raise at(size.path, size.need(tag).line, f"the {tag} is {side:g}; a picture has 1 pixel or more, so write its real size")
-    return side
+    return int(side)
 
 
 class XmlEncoder(PerPicture):

@@ -96,6 +96,10 @@ def parse_xml(path: Path) -> Node:
     reader = _Reader(path)
     try:
         reader.parser.Parse(data, True)
+    except (LookupError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is in an encoding that cannot be read ({error}); write it in UTF-8") from error
     except expat.ExpatError as error:
         what = expat.errors.messages[error.code]
         raise at(path, error.lineno, f"this is no whole XML ({what}); the file is damaged or half-written, so replace it") from error

@@ -37,9 +37,11 @@ def read(root: Path, images: Path | None, kind: str) -> AnnotationSet:
     """
     names = _names(root)
     columns = 9 if kind == "yolo-obb" else 5
-    return AnnotationSet(
-        kind, names, Layouts(lambda: text_layouts(root, images, lambda *where: rows(*where, names, columns), background=True))
-    )
+
+    def parse(path: Path, width: int, height: int) -> list[Box]:
+        return rows(path, width, height, names, columns)
+
+    return AnnotationSet(kind, names, Layouts(lambda: text_layouts(root, images, parse, background=True)))
 
 
 def rows(path: Path, width: int, height: int, names: Sequence[str], columns: int) -> list[Box]:
@@ -61,10 +63,12 @@ def rows(path: Path, width: int, height: int, names: Sequence[str], columns: int
         if len(parts) not in (columns, columns + 1):
             hint = "files of 5 and 9 columns cannot be mixed" if len(parts) in (5, 9) else "polygons and cut rows are no boxes"
             raise at(path, line, f"the row has {len(parts)} columns, not {columns}; {hint}, so correct or complete the file")
-        if not parts[0].isdecimal() or int(parts[0]) >= len(names):
-            raise at(path, line, f"the class number {parts[0]!r} is not among the {len(names)} classes listed; they count from 0")
+        if not parts[0].isdecimal() or len(parts[0]) > 9 or int(parts[0]) >= len(names):
+            raise at(path, line, f"the class number {parts[0][:20]!r} is not among the {len(names)} classes listed; they count from 0")
         values = numbers(parts[1:], path, line)
         score = values.pop() if len(parts) == columns + 1 else None
+        if score is not None and not 0 <= score <= 1:
+            raise at(path, line, f"the last column, a confidence, is {score:g}; it must be from 0 to 1")
         if not all(-_SLACK <= value <= 1 + _SLACK for value in values):
             raise at(path, line, "coordinates of YOLO are shares of the picture from 0 to 1, and one is outside; divide by its size")
         try:
