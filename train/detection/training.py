@@ -44,7 +44,7 @@ class DetectorTraining:
         width: Channels where they meet.
     """
 
-    steps: int = 400
+    steps: int = 600
     batch: int = 8
     lr: float = 3e-3
     decay: float = 0.01
