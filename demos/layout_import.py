@@ -99,6 +99,8 @@ def read_picture(file: Path) -> NDArray[np.uint8]:
             _check_size(file, *opened.size)
             if opened.mode in ("L", "LA", "P", "RGB", "RGBA"):
                 return np.asarray(opened.convert("RGB")).copy()
+    except InputError:
+        raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         pass  # no picture of 8 bits: perhaps a raster
     with RasterReader(file) as reader:

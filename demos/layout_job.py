@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..gen.errors import InputError
-from .layout_model import LayoutFacts, layout_facts, load_layout_model
-from .layout_scores import layout_scores
+from .layout_model import LayoutFacts, layout_facts, load_layout_model, model_classifier
+from .layout_scores import ObjectScores, joined, layout_scores, looks
 from .layout_session import Labelled, LayoutSession
 from .layout_show import save_boxed
 from .worker import Progress, Report, watched
@@ -127,7 +127,7 @@ def _paint(session: LayoutSession, wishes: LayoutWishes, report: Report) -> Labe
             _write(path, image, tags)
         for path, target, layout in zip(pictures, boxed, layouts, strict=True):
             save_boxed(path, layout, facts.classes, target)
-        scores = tuple(layout_scores(layout, wishes.limits) for layout in layouts)
+        scores = tuple(_scores(image, layout, wishes, facts) for image, layout in zip(result.images, layouts, strict=True))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -135,6 +135,13 @@ def _paint(session: LayoutSession, wishes: LayoutWishes, report: Report) -> Labe
     origin = {"guidance": wishes.guidance, "layout": wishes.source, "inserted": into}
     seconds, notes = time.monotonic() - started, tuple(result.notes)
     return Labelled(folder, pictures, boxed, layouts, scores, tuple(result.seeds), facts.classes, {**made, **origin}, notes, seconds)
+
+
+def _scores(image: NDArray[np.float32], layout: Layout, wishes: LayoutWishes, facts: LayoutFacts) -> ObjectScores:
+    plain = layout_scores(layout, wishes.limits)
+    if facts.classifier is None:
+        return plain
+    return joined([plain, looks(image, layout, model_classifier(facts.classifier))])
 
 
 def _write(path: Path, image: NDArray[np.float32], tags: Mapping[str, str]) -> None:

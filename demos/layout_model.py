@@ -14,11 +14,12 @@ from .model_choice import chosen_model, models_for
 
 if TYPE_CHECKING:
     from ..gen.annotations.priors import LayoutPrior
+    from ..metrics.label_filters.crop_classifier import CropClassifier
     from ..pipelines.layout import LayoutToImagePipeline
 
 PIPELINE = "LayoutToImagePipeline"
 DEFAULT_MODEL = "zoo:layout-small"
-PRIOR_FILES = ("prior.json", "prior.npz")
+PRIOR_FILES, CLASSIFIER = ("prior.json", "prior.npz"), "crop_classifier"
 _loading = threading.Lock()
 
 
@@ -35,6 +36,7 @@ class LayoutFacts:
         inpainting: Whether it can paint objects into a picture.
         text: Whether it reads text.
         prior: File of the layouts' prior that came with it, if there is one.
+        classifier: Folder of a classifier of crops that came with it, if there is one.
     """
 
     name: str
@@ -45,6 +47,7 @@ class LayoutFacts:
     inpainting: bool
     text: bool
     prior: Path | None
+    classifier: Path | None
 
 
 def layout_models() -> list[str]:
@@ -74,6 +77,7 @@ def layout_facts(name: str | None) -> LayoutFacts:
         inpainting=int(network.get("in_channels", 0)) > int(network.get("out_channels", 0)),
         text="text_encoder" in index,
         prior=next((folder / file for file in PRIOR_FILES if (folder / file).is_file()), None),
+        classifier=folder / CLASSIFIER if (folder / CLASSIFIER).is_dir() else None,
     )
 
 
@@ -104,6 +108,18 @@ def model_prior(path: Path) -> LayoutPrior:
     from ..gen.annotations.priors import load_prior
 
     return load_prior(path)
+
+
+@lru_cache(maxsize=2)
+def model_classifier(path: Path) -> CropClassifier:
+    """The classifier of crops that came with a model.
+
+    Raises:
+        InputError: If the folder is damaged.
+    """
+    from ..metrics.label_filters.crop_classifier import CropClassifier
+
+    return CropClassifier.load(path)
 
 
 def about_model(facts: LayoutFacts) -> str:

@@ -15,18 +15,21 @@ from .layout_canvas import colour_of
 if TYPE_CHECKING:
     from ..gen.annotations import Box, Layout
     from ..gen.annotations.priors import Limits
+    from ..metrics.label_filters.crop_classifier import CropClassifier
 
 TITLES = {
     "area_z": "Size z",
     "aspect_z": "Shape z",
     "inside": "Inside",
     "overlap": "Overlap",
+    "classifier": "Looks like it",
 }
 MEANINGS = {
     "area_z": "standard deviations between the object's log area and the mean of its class",
     "aspect_z": "the same of its length over its width",
     "inside": "share of the object inside the picture",
     "overlap": "largest share in common with another object (IoU)",
+    "classifier": "probability of its class, from its crop alone, by a classifier that was trained on real crops",
 }
 _SHOWN_ROWS = 300
 
@@ -78,6 +81,20 @@ def layout_scores(layout: Layout, limits: Limits | None) -> ObjectScores:
     np.fill_diagonal(shared, 0.0)
     values = np.stack([inside_shares(layout), shared.max(axis=1, initial=0.0)], axis=1) if count else np.zeros((0, 2))
     return ObjectScores(("inside", "overlap"), values, {})
+
+
+def looks(picture: NDArray[np.float32], layout: Layout, classifier: CropClassifier) -> ObjectScores:
+    """How much each object looks like its class.
+
+    Args:
+        picture: ``[3, H, W]``, 0 to 1.
+        layout: Its boxes.
+        classifier: Trained on real crops.
+    """
+    import torch
+
+    scores = classifier(torch.from_numpy(np.ascontiguousarray(picture, np.float32)), layout)
+    return ObjectScores((scores.filter,), scores.objects[:, None], {})
 
 
 def joined(scores: Sequence[ObjectScores]) -> ObjectScores:

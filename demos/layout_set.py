@@ -70,46 +70,33 @@ def write_set(labelled: Labelled, kind: str, *, flatten: bool = False) -> tuple[
 def _write_folder(labelled: Labelled, folder: Path, kind: str, flatten: bool) -> dict[str, int]:
     from ..gen.annotations.formats import AnnotationWriter
 
-    places: list[Path] = []
     with AnnotationWriter(folder, kind, list(labelled.names), flatten) as writer:
         for picture, layout in zip(labelled.pictures, labelled.layouts, strict=True):
             writer.add(replace(layout, picture=picture.name))
-            target = writer.picture_path(picture.name)
-            shutil.copyfile(picture, target)
-            places.append(target)
-        changes = writer.changes
-        # The folder is still called by its temporary name; relative paths are the same in the end.
-        inner = [place.relative_to(_root_of(places, folder)).as_posix() for place in places]
-    rows = (json.dumps(manifest_row(labelled, number, name), ensure_ascii=False) for number, name in enumerate(inner))
+            shutil.copyfile(picture, writer.picture_path(picture.name))
+    rows = (json.dumps(manifest_row(labelled, number), ensure_ascii=False, allow_nan=False) for number in range(len(labelled.pictures)))
     (folder / MANIFEST).write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
-    return changes
+    return writer.changes
 
 
-def _root_of(places: list[Path], folder: Path) -> Path:
-    """The temporary folder beside `folder` that the pictures are in."""
-    return next(parent for parent in places[0].parents if parent.parent == folder.parent)
-
-
-def manifest_row(labelled: Labelled, number: int, file_name: str) -> dict[str, Any]:
-    """What the manifest says of one picture.
+def manifest_row(labelled: Labelled, number: int) -> dict[str, Any]:
+    """What the manifest says of one picture, in the terms of `earthgen synthesize export`.
 
     Args:
         labelled: The run.
         number: Of the picture.
-        file_name: Of the picture, inside the zip.
     """
-    layout, scores = labelled.layouts[number], labelled.scores[number]
-    objects = [
-        {"name": box.name, "corners": [[round(value, 3) for value in corner] for corner in box.corners], "scores": scores.of(place)}
-        for place, box in enumerate(layout.boxes)
-    ]
+    picture, layout, scores = labelled.pictures[number], labelled.layouts[number], labelled.scores[number]
+    objects = [{"name": box.name, "corners": [round(value, 3) for corner in box.corners for value in corner]} for box in layout.boxes]
+    figures = [scores.of(place) for place in range(len(layout.boxes))]
     return {
-        "file_name": file_name,
-        "sha256": hashlib.sha256(labelled.pictures[number].read_bytes()).hexdigest(),
-        "synthetic": True,
-        "seed": labelled.seeds[number],
-        **labelled.facts,
+        "file": picture.name,
         "width": layout.width,
         "height": layout.height,
         "objects": objects,
+        **labelled.facts,
+        "seed": labelled.seeds[number],
+        "sha256": hashlib.sha256(picture.read_bytes()).hexdigest(),
+        "synthetic": True,
+        "objects_scores": {name: [row[name] for row in figures] for name in scores.names},
     }

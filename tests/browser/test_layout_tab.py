@@ -14,8 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
+from earthgen.cli.synthesize.exporting import verify
 from earthgen.gen.annotations import AnnotationWriter, Box, Layout, read_annotations
 from earthgen.gen.annotations.priors import BootstrapPrior
+from earthgen.gen.models.features import FeatureNet
+from earthgen.metrics.label_filters.crop_classifier import BACKGROUND, CropClassifier
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
 
@@ -27,7 +30,7 @@ SIDE = 64
 
 @pytest.fixture(scope="module")
 def layout_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder of random weights with a prior beside them."""
+    """A model folder of random weights, with a prior and a classifier of crops beside them."""
     from diffusers import DPMSolverMultistepScheduler
 
     from earthgen.gen.models.layout.unet import LayoutUNet, small_settings
@@ -43,6 +46,7 @@ def layout_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scheduler = DPMSolverMultistepScheduler(prediction_type="sample", use_flow_sigmas=True, flow_shift=2.0)
     folder = tmp_path_factory.mktemp("models") / "tiny-layout"
     LayoutToImagePipeline(unet.eval(), scheduler, size=SIDE, num_inference_steps=3).save_pretrained(folder, card={"name": "tiny-layout"})
+    CropClassifier(FeatureNet([*NAMES, BACKGROUND], ["none"], [8, 8, 8, 8]).eval()).save(folder / "crop_classifier")
     rng = np.random.default_rng(0)
     BootstrapPrior.fit([scattered(rng) for _ in range(12)]).save(folder / "prior.json")
     return folder
@@ -224,7 +228,7 @@ def test_a_drawn_layout_becomes_labelled_pictures_and_comes_back_from_the_zip(re
     page.locator("#lay-run").click()
     visitor.expect("2 pictures with 4 objects in", STATUS)
     page.locator("#lay-gallery img").first.wait_for()
-    for text in ("Objects of seed 0", "Size z", "Overlap", "building", "ship"):
+    for text in ("Objects of seed 0", "Size z", "Overlap", "Looks like it", "building", "ship"):
         visitor.expect(text, "#lay-scores")
     visitor.shot("layout-pictures")
 
@@ -248,14 +252,16 @@ def test_a_drawn_layout_becomes_labelled_pictures_and_comes_back_from_the_zip(re
         for box, (name, corners) in zip(layout.boxes, drawn, strict=True):
             assert box.name == name
             assert np.abs(np.array(box.corners) - corners).max() < 0.05, "what is written is what was drawn"
+    assert verify(tmp_path / "set") == (2, 4), "the command line finds the set whole"
     rows = [json.loads(line) for line in (tmp_path / "set/manifest.jsonl").read_text().splitlines()]
     for seed, row in enumerate(rows):
-        content = (tmp_path / "set" / row["file_name"]).read_bytes()
+        content = (tmp_path / "set/images" / row["file"]).read_bytes()
         assert row["sha256"] == hashlib.sha256(content).hexdigest()
         assert (row["synthetic"], row["seed"], row["steps"]) == (True, seed, 3)
         assert len(row["model_digest"]) == 12
-        assert set(row["objects"][0]["scores"]) >= {"area_z", "aspect_z", "inside", "overlap"}
-        with Image.open(tmp_path / "set" / row["file_name"]) as picture:
+        assert set(row["objects_scores"]) == {"area_z", "aspect_z", "inside", "overlap", "classifier"}
+        assert all(0 <= value <= 1 for value in row["objects_scores"]["classifier"])
+        with Image.open(tmp_path / "set/images" / row["file"]) as picture:
             assert picture.size == (SIDE, SIDE)
             assert picture.text["EARTHGEN_SYNTHETIC"] == "true"
 
