@@ -1,7 +1,7 @@
 """The experiment: every arm on every training subset with every seed, equal steps for all, one small file for each finished run.
 
 The unit of replication is the training subset, with everything made from it. A run whose file exists is not repeated, so a stopped
-experiment goes on where it was, and several processes may share one folder's runs.
+experiment goes on where it was. Another generator wants another folder, or other names of its arms: what its pictures were is not checked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import multiprocessing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -167,7 +167,7 @@ class _Cached:
 
 def _runs(
     work: Sequence[tuple[Job, Sequence[Pool]]], sets: DetectionSets, goal: Sequence[Sample], how: Plan, folder: Path, processes: int
-) -> Any:
+) -> Iterator[Job]:
     if processes <= 1:
         for job, pools in work:
             write_json(folder / job.file, run_job(job, pools, sets.names, sets.horizontal, goal, how))

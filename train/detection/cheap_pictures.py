@@ -149,10 +149,11 @@ def _background(real: Sequence[Sample], rng: np.random.Generator) -> Sample:
     sample = prepare([(picture, layout)], names or ["object"])[0]
     square = layout.width == layout.height
     moved = turned(sample, int(rng.integers(8)) if square else int(rng.integers(4)) * 2)
-    boxes = tuple(
-        replace(box, corners=tuple((float(x), float(y)) for x, y in quad)) for box, quad in zip(layout.boxes, moved.quads, strict=True)
-    )
-    return np.ascontiguousarray(moved.picture), replace(layout, boxes=boxes)
+    boxes = []
+    for box, quad in zip(layout.boxes, moved.quads, strict=True):
+        a, b, c, d = ((float(x), float(y)) for x, y in quad)
+        boxes.append(replace(box, corners=(a, b, c, d)))
+    return np.ascontiguousarray(moved.picture), replace(layout, boxes=tuple(boxes))
 
 
 def _warped(picture: NDArray[np.uint8], source: Floats, target: Floats, width: int, height: int) -> Floats:
