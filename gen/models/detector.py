@@ -118,8 +118,9 @@ class Detector(ModelMixin, ConfigMixin):
         self.out = nn.Conv2d(width, len(classes) + 8, 1)
         with torch.no_grad():
             nn.init.normal_(self.out.weight, std=0.01)
-            nn.init.zeros_(self.out.bias)
-            self.out.bias[: len(classes)] = float(np.log(RARE / (1 - RARE)))
+            if self.out.bias is not None:
+                nn.init.zeros_(self.out.bias)
+                self.out.bias[: len(classes)] = float(np.log(RARE / (1 - RARE)))
 
     def forward(self, sample: Tensor) -> DetectorMaps:
         """Read pictures.
@@ -182,9 +183,9 @@ def decode(maps: DetectorMaps, flat: NDArray[np.bool_], threshold: float = 0.001
         kept = (values >= threshold)[:most]
         values, places = values[:most][kept], places[:most][kept]
         labels, cell = places // (cells_y * cells_x), places % (cells_y * cells_x)
-        maps_here = [part[index].flatten(1)[:, cell].double().cpu().numpy() for part in (maps.offset, maps.size, maps.turn)]
+        offset, size, turn = (part[index].flatten(1)[:, cell].double().cpu().numpy() for part in (maps.offset, maps.size, maps.turn))
         middle = np.stack([(cell % cells_x).cpu().numpy(), (cell // cells_x).cpu().numpy()]) + 0.5
-        quads = _quads(middle, *maps_here, flat[labels.cpu().numpy()])
+        quads = _quads(middle, offset, size, turn, flat[labels.cpu().numpy()])
         found.append(Detections(quads, values.cpu().numpy(), labels.cpu().numpy().astype(np.int64)))
     return found
 
