@@ -200,7 +200,8 @@ def _shrink_layout_prior(task: dict[str, Any], folder: Path) -> None:
     from PIL import Image
 
     rng = np.random.default_rng(11)
-    table: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": n + 1, "name": name} for n, name in enumerate(task["names"])]}
+    categories = [{"id": number + 1, "name": name} for number, name in enumerate(task["names"])]
+    table: dict[str, Any] = {"images": [], "annotations": [], "categories": categories}
     for number, place in enumerate(("a", "b", "held")):
         name = f"{place}.png"
         Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(folder / name)
@@ -208,7 +209,9 @@ def _shrink_layout_prior(task: dict[str, Any], folder: Path) -> None:
         for kind in range(6):
             box = [*rng.uniform(2, 24, 2).tolist(), *rng.uniform(8, 20, 2).tolist()]
             label, identity = kind % len(task["names"]) + 1, len(table["annotations"]) + 1
-            table["annotations"].append({"id": identity, "image_id": number + 1, "category_id": label, "bbox": box, "area": box[2] * box[3]})
+            table["annotations"].append(
+                {"id": identity, "image_id": number + 1, "category_id": label, "bbox": box, "area": box[2] * box[3]}
+            )
     (folder / "boxes.json").write_text(json.dumps(table))
     task.update(sources=[{"kind": "annotations", "files": "boxes.json", "validation": ["held"]}], size=16, count=2, steps=2)
     task["model"].update(block_out_channels=[8, 16], attention_head_dim=4)
