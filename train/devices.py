@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -78,7 +79,8 @@ def compiled(network: nn.Module, recipe: Recipe) -> nn.Module:
     if not recipe.compile:
         return network
     if hasattr(network, "set_gradient_accumulation_boundary"):  # DeepSpeed's engine, which stays as it is around the network
-        network.module.compile(dynamic=False)
+        engine: Any = network
+        engine.module.compile(dynamic=False)
         return network
     made = torch.compile(network, dynamic=False)
     assert isinstance(made, nn.Module)

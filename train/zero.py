@@ -88,7 +88,7 @@ def compute_in_bfloat16(model: nn.Module, device: torch.device) -> None:
         device: Where it will run.
     """
     forward = torch.autocast(device.type, dtype=torch.bfloat16)(model.forward)
-    model.forward = convert_outputs_to_fp32(forward)  # type: ignore[method-assign]
+    model.forward = convert_outputs_to_fp32(forward)
 
 
 def is_zero(optimizer: torch.optim.Optimizer) -> bool:
