@@ -134,6 +134,9 @@ class Box:
     @property
     def is_horizontal(self) -> bool:
         """Whether it is its own hull, within a thousandth of a pixel; the first corner may be any of the four."""
+        (ax, ay), (bx, by), (cx, cy), (dx, dy) = self.corners
+        if (ax == dx and bx == cx and ay == by and cy == dy) or (ax == bx and cx == dx and ay == dy and by == cy):
+            return True
         left, top, right, bottom = self.xyxy
         return all(min(x - left, right - x) <= _STRAIGHT and min(y - top, bottom - y) <= _STRAIGHT for x, y in self.corners)
 

@@ -101,9 +101,10 @@ def _raster_size(path: Path) -> tuple[int, int]:
 
 
 def listed_pictures(root: Path) -> Path | None:
-    """The listing of an export, in `root` or the folder above; None if there is none."""
+    """The listing of an export: in `root`, or above it if that is the export's folder of labels; None if there is none."""
     folder = root if root.is_dir() else root.parent
-    return next((place / LISTING for place in (folder, folder.parent) if (place / LISTING).is_file()), None)
+    places = (folder, folder.parent) if folder.name in ("labels", "labelTxt") else (folder,)
+    return next((place / LISTING for place in places if (place / LISTING).is_file()), None)
 
 
 def read_listing(path: Path) -> Iterator[tuple[str, int, int]]:

@@ -95,12 +95,12 @@ class YoloEncoder(PerPicture):
         """The rows of one picture; 9 decimals, a ten-thousandth of a pixel in a picture of 30,000."""
         across, down, lines = 1 / layout.width, 1 / layout.height, []
         for box in layout.boxes:
-            whole = box
-            box = fit_inside(box, layout.width, layout.height)
-            self.changes["cut at the picture's edge"] += box is not whole
-            x, y, w, h = box.xywh
-            centre = f"{(x + w / 2) * across:.9f} {(y + h / 2) * down:.9f}"
-            lines.append(f"{self.index[box.name]} {centre} {w * across:.9f} {h * down:.9f}\n")
+            left, top, right, bottom = box.xyxy
+            if left < 0 or top < 0 or right > layout.width or bottom > layout.height:
+                self.changes["cut at the picture's edge"] += 1
+                left, top, right, bottom = fit_inside(box, layout.width, layout.height).xyxy
+            centre = f"{(left + right) / 2 * across:.9f} {(top + bottom) / 2 * down:.9f}"
+            lines.append(f"{self.index[box.name]} {centre} {(right - left) * across:.9f} {(bottom - top) * down:.9f}\n")
         return "".join(lines)
 
     def fragments(self) -> dict[str, str]:
