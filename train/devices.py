@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -77,10 +76,6 @@ def apply_switches(model: nn.Module, recipe: Recipe, device: torch.device | None
 def compiled(network: nn.Module, recipe: Recipe) -> nn.Module:
     """The prepared network, through torch.compile where the recipe says so; it shares the weights."""
     if not recipe.compile:
-        return network
-    if hasattr(network, "set_gradient_accumulation_boundary"):  # DeepSpeed's engine, which stays as it is around the network
-        engine: Any = network
-        engine.module.compile(dynamic=False)
         return network
     made = torch.compile(network, dynamic=False)
     assert isinstance(made, nn.Module)

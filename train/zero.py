@@ -52,7 +52,7 @@ def configure_zero(accelerator: Accelerator, recipe: Recipe) -> None:
     """Write the recipe's batch, accumulation and clipping into DeepSpeed's settings; nothing is done in other runs.
 
     Raises:
-        InputError: If the settings cut up the weights, offload, or want what the recipe decides.
+        InputError: If the settings cut up the weights, offload, or want what the recipe decides, or the recipe compiles.
     """
     if accelerator.distributed_type != DistributedType.DEEPSPEED:
         return
@@ -71,6 +71,8 @@ def configure_zero(accelerator: Accelerator, recipe: Recipe) -> None:
     wanted += [key for key in ("fp16", "bf16") if settings.get(key, {}).get("enabled") not in (None, False, "auto")]
     if wanted:
         raise InputError(f"DeepSpeed's settings have {', '.join(wanted)}, which the recipe decides; leave it out there")
+    if recipe.compile:
+        raise InputError("compile=true would hide DeepSpeed's engine, which takes the steps; set compile=false, or launch with ddp.yaml")
     settings["train_micro_batch_size_per_gpu"] = recipe.batch
     settings["gradient_accumulation_steps"] = recipe.accumulate
     settings["train_batch_size"] = recipe.batch * recipe.accumulate * accelerator.num_processes

@@ -161,6 +161,11 @@ def test_settings_that_would_be_something_else_are_refused(recipe: Recipe, setti
         configure_zero(accelerator(settings), recipe)
 
 
+def test_compiling_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(InputError, match="set compile=false"):
+        configure_zero(accelerator({"zero_optimization": {"stage": 2}}), recipe.model_copy(update={"compile": True}))
+
+
 def test_a_launch_that_cannot_be_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")

@@ -60,7 +60,7 @@ def train_once(given: argparse.Namespace) -> None:
     sizes = {"samples": given.samples, "batch": given.batch, "accumulate": given.accumulate, "precision": given.precision}
     if given.zero:
         launch_as_shipped(given.zero)
-    run = recipe(given.folder, **sizes, workers=0, evaluate_every=48, compile=given.compile, **changes)
+    run = recipe(given.folder, **sizes, workers=0, evaluate_every=48, **changes)
     task = train_shards.Network() if given.network else Steep(given.steep) if given.steep >= 0 else Regression(0.0, given.poison)
     accelerator = make_accelerator(run)
     with run_lock(run.output / run.name) if accelerator.is_main_process else nullcontext():
@@ -81,7 +81,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--zero", type=int, default=0, metavar="STAGE")
     parser.add_argument("--clip", type=float, default=0.3)
     parser.add_argument("--precision", default="no")
-    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--poison", type=int, default=-1, help="sample with a loss that is not finite")
     parser.add_argument("--steep", type=int, default=-1, help="sample with a gradient that is not finite")
     return parser
