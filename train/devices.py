@@ -14,7 +14,7 @@ from ..gen.errors import InputError
 from ..gen.models.attention import use_attention
 from .recipe import Optimizer, Recipe
 from .sharded import refuse_unsupported
-from .zero import asks_for_deepspeed, begin_launch, compute_in_bfloat16, configure_zero
+from .zero import asks_for_deepspeed, begin_launch, compute_in_bfloat16, configure_zero, make_dense
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
@@ -47,8 +47,10 @@ def prepare(
     accelerator: Accelerator, recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[nn.Module, AcceleratedOptimizer]:
     """The model and its optimizer as the processes use them: moved, wrapped or cut up, computing in the recipe's precision."""
-    if accelerator.distributed_type == DistributedType.DEEPSPEED and _precision(recipe) == "bf16":
-        compute_in_bfloat16(model, accelerator.device)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        make_dense(model)
+        if _precision(recipe) == "bf16":
+            compute_in_bfloat16(model, accelerator.device)
     network, prepared = accelerator.prepare(model, optimizer)
     return network, prepared
 

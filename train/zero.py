@@ -93,6 +93,12 @@ def compute_in_bfloat16(model: nn.Module, device: torch.device) -> None:
     model.forward = convert_outputs_to_fp32(forward)
 
 
+def make_dense(model: nn.Module) -> None:
+    """Give weights kept with channels last the plain order in memory, which DeepSpeed sends them around in."""
+    for value in (*model.parameters(), *model.buffers()):
+        value.data = value.data.contiguous()
+
+
 def is_zero(optimizer: torch.optim.Optimizer) -> bool:
     """Whether an optimizer (without Accelerate's wrapper) is DeepSpeed's around pieces of the weights."""
     return hasattr(optimizer, "single_partition_of_fp32_groups")

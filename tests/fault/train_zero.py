@@ -43,6 +43,13 @@ class Steep(Regression):
         return (loss + (loss * 0).sqrt() if self.sample in batch.indices else loss), figures
 
 
+class Channels(train_shards.Network):
+    """A network whose weights lie with channels last, as the tasks have theirs."""
+
+    def build(self, initialise: Path | None) -> nn.Module:
+        return super().build(initialise).to(memory_format=torch.channels_last)
+
+
 def launch_as_shipped(stage: int) -> None:
     """Tell this process what ``accelerate launch`` would."""
     settings = load_config_from_file(str(RECIPES / "accelerate" / "deepspeed-zero2.yaml")).deepspeed_config
@@ -61,7 +68,7 @@ def train_once(given: argparse.Namespace) -> None:
     if given.zero:
         launch_as_shipped(given.zero)
     run = recipe(given.folder, **sizes, workers=0, evaluate_every=48, **changes)
-    task = train_shards.Network() if given.network else Steep(given.steep) if given.steep >= 0 else Regression(0.0, given.poison)
+    task = Channels() if given.network else Steep(given.steep) if given.steep >= 0 else Regression(0.0, given.poison)
     accelerator = make_accelerator(run)
     with run_lock(run.output / run.name) if accelerator.is_main_process else nullcontext():
         trainer = Trainer(run, task, None, accelerator)
