@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..gen.errors import InputError
-from .generate_job import Generated, GeneratorFacts, load_generator
+from .generate_hints import READY, VECTORS, MadeHints, make_hints
+from .generate_job import Generated, GeneratorFacts, generator_facts, load_generator
 from .upscale_actions import duration
 
 SIZES = (0.05, 0.1, 0.15, 0.3, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 100.0, 300.0, 500.0)
@@ -101,6 +102,38 @@ def hint_preview(model: str, name: str, file: Path) -> NDArray[np.uint8]:
     values = read_hint(file, name, pipeline.hint_channels(name), height, width)
     pixels = np.rint(values.numpy().clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
     return np.ascontiguousarray(np.broadcast_to(pixels[..., :1], (*pixels.shape[:2], 3)) if pixels.shape[2] != 3 else pixels)
+
+
+def canvas(model: str, wishes: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width of what is to be made: of the picture that is changed, with its borders, as asked for, or the model's own.
+
+    Args:
+        model: A folder or ``zoo:name``.
+        wishes: ``image`` and ``extend``, or ``height`` and ``width``, as of `Wishes`.
+    """
+    if wishes.get("image") is not None:
+        left, top, right, bottom = wishes.get("extend") or (0, 0, 0, 0)
+        with Image.open(wishes["image"]) as opened:
+            return opened.height + top + bottom, opened.width + left + right
+    own = generator_facts(model).size
+    return int(wishes.get("height") or own[0]), int(wishes.get("width") or own[1])
+
+
+def hints_of(
+    model: str, source: str, name: str | None, file: str | None, size: tuple[int, int], metadata: Mapping[str, Any], folder: Path
+) -> MadeHints | None:
+    """What the hint box gives: made from its file, or the file itself as the model will read it; None while the box is empty.
+
+    Raises:
+        InputError: If the file does not fit.
+    """
+    if not file or (not name and source != VECTORS):
+        return None
+    if source == READY:
+        assert name is not None
+        return MadeHints({name: Path(file)}, hint_preview(model, name, Path(file)), "")
+    wanted = generator_facts(model).hints
+    return make_hints(source, name or "", Path(file), wanted=wanted, size=size, metadata=metadata, folder=folder)
 
 
 def about(facts: GeneratorFacts) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..gen.errors import InputError
 from . import generate_actions as actions
+from .generate_hints import READY, SOURCES, MadeHints, can_be_made
 from .generate_job import MAX_PICTURES, MAX_SIDE, MAX_STEPS, Wishes, generator_facts, generator_names, run
 from .sessions import Cancelled, Session
 from .upscale_actions import progress_status, status, trouble
@@ -20,7 +21,8 @@ from .world_map import paint_map, place_at
 QUIET: dict[str, Any] = {"show_progress": "hidden"}
 NO_MODEL = "There is no generator in the zoo; type the path of a model folder."
 START = (48.2, 16.4)  # a place to begin with
-_WORDS, _FACTS, _HINT = ("model", "prompt", "negative"), ("known", "size", "month", "cloud", "place"), ("hint_name", "hint_file")
+_WORDS, _FACTS = ("model", "prompt", "negative"), ("known", "size", "month", "cloud", "place")
+_HINT = ("hint_source", "hint_name", "hint_file")
 FORM = (*_WORDS, *_FACTS, *_HINT, "count", "seed", "steps", "guidance")
 
 
@@ -59,8 +61,11 @@ def _wishes(ui: SimpleNamespace) -> None:
         paint_map(START), label=f"Place: {actions.place_name(START)}", interactive=False, format="png", buttons=[], elem_id="gen-map"
     )
     with gr.Accordion("Hint: a mask or map of what lies where", open=False, elem_id="gen-hints"):
+        ui.hint_source = gr.Radio(list(SOURCES), value=READY, label="The file is", elem_id="gen-hint-source")
+        ui.hint_made = gr.Markdown(can_be_made(hints), elem_id="gen-hint-made")
         ui.hint_name = gr.Dropdown(hints, value=hints[0] if hints else None, label="Hint", elem_id="gen-hint-name")
-        ui.hint_file = gr.File(label="Its picture", file_types=[".png", ".tif", ".tiff", ".jpg"], height=110, elem_id="gen-hint-file")
+        kinds = [".png", ".tif", ".tiff", ".jpg", ".geojson", ".json"]
+        ui.hint_file = gr.File(label="File", file_types=kinds, height=110, elem_id="gen-hint-file")
         ui.hint_view = gr.Image(
             label="As the model reads it", interactive=False, format="png", visible=False, buttons=[], elem_id="gen-hint-view"
         )
@@ -126,24 +131,30 @@ def _wire_wishes(ui: SimpleNamespace) -> None:
         try:
             facts = generator_facts(model)
         except InputError as error:
-            return {ui.about: "", ui.status: trouble(error), ui.hint_name: gr.update(choices=[], value=None)}
+            return {ui.about: "", ui.status: trouble(error), ui.hint_name: gr.update(choices=[], value=None), ui.hint_made: ""}
         hints = gr.update(choices=list(facts.hints), value=facts.hints[0] if facts.hints else None)
-        return {ui.about: actions.about(facts), ui.hint_name: hints, ui.steps: facts.steps, ui.guidance: facts.guidance}
+        told = {ui.about: actions.about(facts), ui.hint_made: can_be_made(facts.hints)}
+        return {**told, ui.hint_name: hints, ui.steps: facts.steps, ui.guidance: facts.guidance}
 
-    def hinted(model: str, name: str | None, file: str | None) -> dict[Any, Any]:
-        if not file or not name:
-            return {ui.hint_view: gr.update(visible=False, value=None)}
+    def hinted(session: Session, width: float, height: float, *values: Any) -> dict[Any, Any]:
+        form = dict(zip((*_HINT, "model", *_FACTS), values, strict=True))
         try:
-            return {ui.hint_view: gr.update(visible=True, value=actions.hint_preview(model, name, Path(file)))}
+            made = _hints(session, form, {"width": width, "height": height})
         except InputError as error:
-            return {ui.hint_view: gr.update(visible=False, value=None), ui.status: trouble(error, Path(file))}
+            return {ui.hint_view: gr.update(visible=False, value=None), ui.status: trouble(error, Path(form["hint_file"]))}
+        if made is None:
+            return {ui.hint_view: gr.update(visible=False, value=None)}
+        shown = {ui.hint_view: gr.update(visible=True, value=made.shown)}
+        return {**shown, ui.status: status(made.note, "hint")} if made.note else shown
 
     ui.size.change(lambda value: gr.update(info=actions.pixel_size(value)), ui.size, ui.size, **QUIET)
     ui.month.change(lambda value: gr.update(info=actions.month_name(value)), ui.month, ui.month, **QUIET)
     ui.map.select(placed, ui.known, [ui.place, ui.map, ui.known], **QUIET)
-    facts = [ui.about, ui.status, ui.hint_name, ui.steps, ui.guidance]
+    facts = [ui.about, ui.status, ui.hint_name, ui.hint_made, ui.steps, ui.guidance]
     ui.model.change(modelled, ui.model, facts, **QUIET)
-    gr.on([ui.hint_file.change, ui.hint_name.change], hinted, [ui.model, ui.hint_name, ui.hint_file], [ui.hint_view, ui.status], **QUIET)
+    read = [ui.session, ui.width, ui.height, *(getattr(ui, name) for name in (*_HINT, "model", *_FACTS))]
+    changed = [ui.hint_file.change, ui.hint_name.change, ui.hint_source.change, ui.place.change, ui.known.change, ui.size.release]
+    gr.on(changed, hinted, read, [ui.hint_view, ui.status], **QUIET)
 
 
 def _wire_runs(ui: SimpleNamespace) -> None:
@@ -154,13 +165,13 @@ def _wire_runs(ui: SimpleNamespace) -> None:
     form = [getattr(ui, name) for name in FORM]
 
     def generate(session: Session, width: float, height: float, *values: Any) -> Iterator[dict[Any, Any]]:
-        yield from _running(ui, session, lambda: _read(values, width=int(width or 0), height=int(height or 0)))
+        yield from _running(ui, session, lambda: _read(session, values, width=int(width or 0), height=int(height or 0)))
 
     def fill(session: Session, canvas: dict[str, Any] | None, *values: Any) -> Iterator[dict[Any, Any]]:
-        yield from _running(ui, session, lambda: _read(values, **_painted(session, canvas)))
+        yield from _running(ui, session, lambda: _read(session, values, **_painted(session, canvas)))
 
     def extend(session: Session, chosen: int, *values: Any) -> Iterator[dict[Any, Any]]:
-        yield from _running(ui, session, lambda: _read(values, **_extended(session, chosen, values[0])))
+        yield from _running(ui, session, lambda: _read(session, values, **_extended(session, chosen, values[0])))
 
     def select(event: gr.SelectData) -> int:
         return int(event.index)
@@ -178,10 +189,11 @@ def _wire_runs(ui: SimpleNamespace) -> None:
     ui.cancel.click(lambda session: session.cancel(), [ui.session], None, queue=False, **QUIET)
 
 
-def _read(values: tuple[Any, ...], **more: Any) -> Wishes:
+def _read(session: Session, values: tuple[Any, ...], **more: Any) -> Wishes:
     """The form as wishes."""
     form = dict(zip(FORM, values, strict=True))
-    hints = {form["hint_name"]: Path(form["hint_file"])} if form["hint_file"] and form["hint_name"] else {}
+    made = _hints(session, form, more)
+    hints = dict(made.files) if made else {}
     metadata = actions.metadata_of(*(form[name] for name in _FACTS))
     numbers = {
         "count": int(form["count"]),
@@ -190,6 +202,15 @@ def _read(values: tuple[Any, ...], **more: Any) -> Wishes:
         "guidance": float(form["guidance"]),
     }
     return Wishes(form["model"] or "", form["prompt"] or "", form["negative"] or "", metadata, hints, **{**numbers, **more})
+
+
+def _hints(session: Session, form: dict[str, Any], more: dict[str, Any]) -> MadeHints | None:
+    """What the hint box gives for the picture that is wanted."""
+    if not form["hint_file"]:
+        return None
+    model, metadata = form["model"] or "", actions.metadata_of(*(form[name] for name in _FACTS))
+    size = actions.canvas(model, more)
+    return actions.hints_of(model, *(form[name] for name in _HINT), size, metadata, session.folder / "hints")
 
 
 def _painted(session: Session, canvas: dict[str, Any] | None) -> dict[str, Any]:

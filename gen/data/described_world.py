@@ -17,7 +17,7 @@ from .splits import world_place
 from .tensor_cache import TensorCache
 
 _NAMESPACE = "described windows of the procedural world, 1"
-_CLASSES = {
+COVER_OF_WORLD = {
     "water": "water",
     "broadleaf trees": "trees",
     "conifers": "trees",
@@ -35,6 +35,7 @@ _CLASSES = {
     "railway": "paved",
     "solar panels": "paved",
 }
+"""Land cover of the procedural world to a class of `described.COVER`."""
 
 
 class DescribedWorld(BaseModel):
@@ -83,7 +84,7 @@ class DescribedWorld(BaseModel):
         truth = scene.truth.sel(band=["B04", "B03", "B02"]).values
         shown = np.clip(truth / self.white * 255.0 + 0.5, 0, 255).astype(np.uint8)
         cover = scene.landcover
-        mask = cover_from_codes(cover.values[0].astype(np.uint8), cover.attrs["classes"], _CLASSES)
+        mask = cover_from_codes(cover.values[0].astype(np.uint8), cover.attrs["classes"], COVER_OF_WORLD)
         subject = scene.caption.split(". ")[0].replace("A satellite view of ", "").rstrip(".")
         told = {
             "place": world_place(self.seed, row + self.size // 2, col + self.size // 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,28 @@ def test_a_hint_is_shown_as_the_model_reads_it(tab: Any, tmp_path: Path) -> None
     tab.page.locator("#gen-hint-view img").wait_for()
     tab.page.locator("#gen-run").click()
     tab.expect("2 pictures in", STATUS)
+
+
+def test_vectors_are_drawn_as_hints_and_a_picture_of_them_is_made(tab: Any, tmp_path: Path) -> None:
+    """A lake and a wood around 48.2 N, 16.4 E, nothing ticked but the pixel size: drawn around their middle, shown as a map."""
+    ring = [[16.397, 48.199], [16.4, 48.199], [16.4, 48.201], [16.397, 48.201], [16.397, 48.199]]
+    wood = [[2 * 16.4 - lon, lat] for lon, lat in ring]
+    features = [
+        {"type": "Feature", "properties": tags, "geometry": {"type": "Polygon", "coordinates": [corners]}}
+        for tags, corners in (({"natural": "water"}, ring), ({"natural": "wood"}, wood))
+    ]
+    (tmp_path / "lake.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    tab.page.locator("#gen-hints button").first.click()
+    tab.expect("From OpenStreetMap vectors: water, trees", "#gen-hint-made")
+    tab.page.get_by_label("OpenStreetMap vectors (GeoJSON)").check()
+    tab.page.set_input_files("#gen-hint-file input[type=file]", str(tmp_path / "lake.geojson"))
+    tab.expect("water, trees drawn from lake.geojson around the middle of the vectors", STATUS)
+    tab.page.locator("#gen-hint-view img").wait_for()
+    tab.shot("generate-vectors")
+    tab.page.locator("#gen-run").click()
+    tab.expect("2 pictures in", STATUS)
+    tab.page.get_by_label("a picture to make it from").check()
+    tab.expect("is drawn, not read off a picture", STATUS)
 
 
 def test_a_model_that_is_not_there_is_named(tab: Any) -> None:
