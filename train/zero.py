@@ -96,7 +96,7 @@ def compute_in_bfloat16(model: nn.Module, device: torch.device) -> None:
 def make_dense(model: nn.Module) -> None:
     """Give weights kept with channels last the plain order in memory, which DeepSpeed sends them around in."""
     for value in (*model.parameters(), *model.buffers()):
-        value.data = value.data.contiguous()
+        value.data = value.data.clone(memory_format=torch.contiguous_format)  # `contiguous` would leave kernels of one pixel
 
 
 def is_zero(optimizer: torch.optim.Optimizer) -> bool:
