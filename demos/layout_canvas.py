@@ -32,6 +32,7 @@ MAX_BOXES, MAX_SIDE = 2000, 4096
 _KEYS = (
     ("drag on the picture", "draw a box of the chosen class; Shift makes it square, Ctrl draws it over another box"),
     ("drag a box, its white or its coloured handle", "move, resize, turn; Shift keeps the shape, or turns in steps of 15°"),
+    ("thick edge", "the first one of a box: an object's front, where a data set has fronts"),
     ("Tab", "go to the next box"),
     ("arrows, with Shift, with Alt", "move by 1 pixel, by 10, change the size"),
     ("R, Shift+R, . and ,", "turn by 5° either way, by 1°"),

@@ -131,7 +131,7 @@ def about_model(facts: LayoutFacts) -> str:
         if facts.prior
         else "No prior came with it: import annotations to draw from."
     )
-    return f"{facts.name} paints {', '.join(facts.classes)} and was trained at {width} x {height} pixels. {paints}{prior}"
+    return f"{Path(facts.name).name} paints {', '.join(facts.classes)} and was trained at {width} x {height} pixels. {paints}{prior}"
 
 
 def missing_model(error: BaseException | None = None) -> str:

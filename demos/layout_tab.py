@@ -68,16 +68,18 @@ def _wishes(ui: SimpleNamespace) -> None:
         ui.number = gr.Slider(1, 2, value=1, step=1, label="Picture", visible=False, elem_id="lay-number")
     with gr.Accordion("Picture underneath: objects are painted into it", open=False, elem_id="lay-under"):
         ui.background = gr.File(label="PNG, JPEG or GeoTIFF", file_types=BACKGROUNDS, height=130, elem_id="lay-background")
-    with gr.Row():
+    with gr.Group(elem_id="lay-priors"):
         ui.prior = gr.Dropdown(
             priors,
             value=priors[0][1] if priors else None,
             label="Layouts from a prior",
-            min_width=160,
+            info="one on the canvas, or one for each picture of a batch",
             interactive=bool(priors),
             elem_id="lay-prior",
         )
-        ui.draw = gr.Button("Draw a layout", interactive=bool(priors), min_width=120, elem_id="lay-draw")
+        with gr.Row():
+            ui.draw = gr.Button("Draw a layout", interactive=bool(priors), min_width=120, elem_id="lay-draw")
+            ui.batch = gr.Button("Paint a batch", interactive=bool(priors), min_width=120, elem_id="lay-batch")
     ui.prompt = gr.Textbox(
         label="What else is to be seen",
         placeholder="an airport beside farmland",
@@ -107,8 +109,7 @@ def _wishes(ui: SimpleNamespace) -> None:
             ui.height = gr.Number(height, precision=0, maximum=MAX_SIDE, label="Height, pixels", min_width=110, elem_id="lay-height")
     with gr.Row():
         ui.run = gr.Button("Paint this layout", variant="primary", min_width=140, elem_id="lay-run")
-        ui.batch = gr.Button("Paint a batch from the prior", interactive=bool(priors), min_width=140, elem_id="lay-batch")
-        ui.cancel = gr.Button("Cancel", interactive=False, min_width=90, elem_id="lay-cancel")
+        ui.cancel = gr.Button("Cancel", interactive=False, min_width=140, elem_id="lay-cancel")
     ui.status = gr.HTML(
         status("Draw boxes on the canvas, import some, or draw a layout from a prior."), elem_id="lay-status", elem_classes="eg-flat"
     )
