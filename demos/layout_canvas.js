@@ -7,6 +7,7 @@ const NS = "http://www.w3.org/2000/svg";
 const LEAST = 2; // pixels: the shortest side that can be drawn
 const find = (name) => element.querySelector("." + name);
 const [svg, chips, newClass, fields, tally] = ["stage svg", "classes", "new-class", "fields", "tally"].map(find);
+const kind = fields.querySelector("select"); // class of the chosen box
 const inputs = Object.fromEntries([...fields.querySelectorAll("input")].map((input) => [input.dataset.field, input]));
 const buttons = Object.fromEntries([...find("tools").querySelectorAll("button")].map((button) => [button.dataset.do, button]));
 
@@ -75,7 +76,10 @@ const described = (box) => {
 // ---- drawing
 const paintChips = () => {
   const shown = [...chips.children].map((chip) => chip.dataset.name);
-  if (JSON.stringify(shown) !== JSON.stringify(doc.palette.map(([name]) => name))) chips.replaceChildren(...doc.palette.map(makeChip));
+  if (JSON.stringify(shown) !== JSON.stringify(doc.palette.map(([name]) => name))) {
+    chips.replaceChildren(...doc.palette.map(makeChip));
+    kind.replaceChildren(...doc.palette.map(([name]) => new Option(name)));
+  }
   doc.palette.forEach(([name, colour], index) => {
     const chip = chips.children[index];
     chip.className = "chip" + (name === active ? " active" : "") + (isKnown(name) ? "" : " unknown");
@@ -152,6 +156,8 @@ const paintFields = () => {
     input.disabled = !frame;
     if (document.activeElement !== input || !drag) input.value = frame ? Math.round(values[name] * 100) / 100 : "";
   }
+  kind.disabled = !frame;
+  kind.value = box ? box.name : "";
   for (const name of ["duplicate", "delete"]) buttons[name].disabled = !frame;
   buttons.undo.disabled = !past.length;
   buttons.redo.disabled = !future.length;
@@ -191,39 +197,39 @@ const tell = () => {
   props.value = { ...doc, boxes: rounded };
   trigger("input");
 };
-const keep = (before, kind = "") => {
-  // A row of key presses of one kind is one step.
-  if (!kind || kind !== last) past = [...past.slice(-99), before];
-  last = kind;
+const keep = (before, sort = "") => {
+  // A row of key presses of one sort is one step.
+  if (!sort || sort !== last) past = [...past.slice(-99), before];
+  last = sort;
   future = [];
   paint();
   tell();
 };
-const edit = (change, kind = "") => {
+const edit = (change, sort = "") => {
   const before = copied();
   change();
-  keep(before, kind);
+  keep(before, sort);
 };
 const select = (index) => {
   if (index === chosen) return;
   chosen = index;
   last = "";
-  if (index >= 0) active = doc.boxes[index].name;
-  paintChips();
   paint();
 };
 const focusBox = (index) => (index >= 0 && shapes[index] ? shapes[index].polygon : svg).focus({ preventScroll: true });
 const choose = (name) => {
   active = name;
-  if (chosen >= 0 && doc.boxes[chosen].name !== name) edit(() => (doc.boxes[chosen] = { ...doc.boxes[chosen], name }));
   paintChips();
 };
-const reframe = (change, kind) => {
+const relabel = (name) => {
+  if (doc.boxes[chosen].name !== name) edit(() => (doc.boxes[chosen] = { ...doc.boxes[chosen], name }));
+};
+const reframe = (change, sort) => {
   const box = doc.boxes[chosen], from = frameOf(box.corners), to = { ...from, ...change(from) };
   edit(() => {
     to.centre = insidePicture(to.centre);
     doc.boxes[chosen] = { ...box, corners: moved(box.corners, from, { ...to, w: Math.max(to.w, LEAST), h: Math.max(to.h, LEAST) }) };
-  }, kind);
+  }, sort);
 };
 const commands = {
   add() {
@@ -381,7 +387,7 @@ svg.addEventListener("keydown", (event) => {
   if (control && lower === "z") return does(event.shiftKey ? commands.redo : commands.undo);
   if (control && lower === "y") return does(commands.redo);
   if (control && lower !== "d") return;
-  if (/^[1-9]$/.test(key) && doc.palette[key - 1]) return does(() => choose(doc.palette[key - 1][0]));
+  if (/^[1-9]$/.test(key) && doc.palette[key - 1]) return does(() => (chosen < 0 ? choose : relabel)(doc.palette[key - 1][0]));
   if (lower === "n") return does(commands.add);
   if (chosen < 0) return;
   if (lower === "d") return does(commands.duplicate);
@@ -409,6 +415,7 @@ for (const [name, input] of Object.entries(inputs)) {
     });
   });
 }
+kind.addEventListener("change", () => chosen >= 0 && relabel(kind.value));
 newClass.addEventListener("submit", (event) => {
   event.preventDefault();
   const field = newClass.querySelector("input"), name = field.value.trim();
@@ -416,6 +423,7 @@ newClass.addEventListener("submit", (event) => {
   if (!doc.palette.some(([known]) => known === name)) doc.palette = [...doc.palette, [name, SWATCHES[doc.palette.length % SWATCHES.length]]];
   field.value = "";
   choose(name);
+  paintFields();
   tell();
 });
 

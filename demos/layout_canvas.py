@@ -36,7 +36,7 @@ _KEYS = (
     ("Tab", "go to the next box"),
     ("arrows, with Shift, with Alt", "move by 1 pixel, by 10, change the size"),
     ("R, Shift+R, . and ,", "turn by 5° either way, by 1°"),
-    ("1 to 9", "choose the class"),
+    ("1 to 9", "label the chosen box; with none chosen, the class of new ones"),
     ("N, D, Delete, Ctrl+Z, Ctrl+Y", "a new box, a copy, away with it, undo, redo"),
 )
 _FIELDS = (("x", "Centre x"), ("y", "y"), ("w", "Width"), ("h", "Height"), ("angle", "Angle °"))
@@ -147,11 +147,11 @@ def _page() -> str:
     fields = "".join(f'<label>{title}<input type="number" step="any" data-field="{name}" disabled></label>' for name, title in _FIELDS)
     keys = "".join(f"<dt>{key}</dt><dd>{meaning}</dd>" for key, meaning in _KEYS)
     return (
-        '<div class="editor"><div class="bar"><div class="classes" role="group" aria-label="Class of new and chosen boxes"></div>'
+        '<div class="editor"><div class="bar"><div class="classes" role="group" aria-label="Class of new boxes"></div>'
         '<form class="new-class"><input type="text" maxlength="60" placeholder="new class" aria-label="Name of a new class">'
         '<button type="submit">Add</button></form></div>'
         f'<div class="bar tools">{tools}<span class="tally" role="status"></span></div>'
         '<div class="stage"><svg tabindex="0" role="application" aria-label="Layout: boxes on a picture"></svg></div>'
-        f'<div class="bar fields">{fields}</div>'
+        f'<div class="bar fields"><label>Class<select disabled></select></label>{fields}</div>'
         f'<details class="keys"><summary>Mouse and keys</summary><dl>{keys}</dl></details></div>'
     )

@@ -48,15 +48,16 @@ def wire_canvas(ui: SimpleNamespace) -> None:
         }
 
     def imported(session: LayoutSession, value: Any, model: str, files: list[str] | None) -> dict[Any, Any]:
+        emptied = {ui.files: None}  # what was brought is read; the next files are another import, not more of this one
         try:
             found = import_annotations(session, [Path(file) for file in files or []])
         except Exception as error:  # a file from anywhere: whatever a reader makes of it, the page stays usable
-            return {ui.status: trouble(error)}
+            return {ui.status: trouble(error), **emptied}
         several = len(found.layouts)
         pick = gr.update(visible=several > 1, maximum=max(several, 2), value=1, label=f"Picture, of {several}")
         new = actions.with_layout(value, found.layouts[0], actions.known_facts(model), found)
         done = {ui.status: status(actions.said_of_import(found), "good"), ui.number: pick}
-        return {**_canvas(ui, new), **_priors(ui, session, model), **done}
+        return {**_canvas(ui, new), **_priors(ui, session, model), **done, **emptied}
 
     def picked(session: LayoutSession, value: Any, model: str, number: float) -> dict[Any, Any]:
         if session.imported is None:
@@ -97,7 +98,7 @@ def wire_canvas(ui: SimpleNamespace) -> None:
     held = [ui.session, ui.canvas, ui.model]
     priors = [ui.prior, ui.draw, ui.batch]
     ui.model.change(modelled, held, [*shown, *priors, ui.about, ui.steps, ui.guidance, ui.prompt], **QUIET)
-    ui.files.upload(imported, [*held, ui.files], [*shown, *priors, ui.number], show_progress="minimal")
+    ui.files.upload(imported, [*held, ui.files], [*shown, *priors, ui.number, ui.files], show_progress="minimal")
     ui.number.release(picked, [*held, ui.number], shown, **QUIET)
     ui.draw.click(drawn, [*held, ui.prior, ui.seed], shown, **QUIET)
     gr.on([ui.background.upload, ui.background.clear], covered, [*held, ui.background], shown, **QUIET)
