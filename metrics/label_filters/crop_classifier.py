@@ -13,6 +13,7 @@ from typing import Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...gen.annotations.box import Layout
@@ -129,9 +130,22 @@ def _balanced(crops: LabelledCrops, names: Sequence[str], least: int, rng: np.ra
 
 
 def _with_failures(pixels: Tensor, background: Tensor, rng: np.random.Generator) -> Tensor:
-    """Crops of which every eighth of the background has its pixels in random order, so that a generator's noise is no object."""
+    """Crops of which every third of the background is what a generator paints when it fails, in the colours of any crop.
+
+    Pixels in random order, alone or in grains of 2 to 8 pixels, since a crop may be magnified; and no more than a blur.
+    """
     made = pixels.clone()
-    for row in np.flatnonzero(background.numpy())[::8]:
-        order = torch.from_numpy(rng.permutation(pixels[row, 0].numel()))
-        made[row] = pixels[row].flatten(1)[:, order].view_as(pixels[row])
+    for row in np.flatnonzero(background.numpy())[::3]:
+        source = pixels[int(rng.integers(len(pixels)))]
+        grain = int(rng.choice([1, 2, 4, 8]))
+        small = F.avg_pool2d(source, grain)
+        if rng.random() < 0.75:
+            order = torch.from_numpy(rng.permutation(small[0].numel()))
+            small = small.flatten(1)[:, order].view_as(small)
+        else:
+            small = F.adaptive_avg_pool2d(source, 3)
+        middle = small.mean((1, 2), keepdim=True)
+        small = middle + float(rng.uniform(0.1, 1.0)) * (small - middle)  # as when a large crop was averaged down
+        how = "bilinear" if rng.random() < 0.5 else "nearest"
+        made[row] = F.interpolate(small[None], size=source.shape[1:], mode=how)[0]
     return made

@@ -50,8 +50,15 @@ class LabelFilter(Protocol):
         words: What the figure is and with what it was made, for a report.
     """
 
-    name: str
-    words: str
+    @property
+    def name(self) -> str:
+        """See above."""
+        ...
+
+    @property
+    def words(self) -> str:
+        """See above."""
+        ...
 
     def __call__(self, picture: Tensor, layout: Layout) -> Scores:
         """Scores of a picture ``[3, H, W]``, 0 to 1, as large as the layout says."""

@@ -68,7 +68,8 @@ def parts(shared_data: Path) -> Parts:
 
 @pytest.fixture(scope="session")
 def classifier(parts: Parts) -> CropClassifier:
-    return CropClassifier.fit(parts.training, NAMES, Training(epochs=6, widths=(16, 16, 24, 32)), least=700)
+    """Hardly trained: for what does not depend on how good it is."""
+    return CropClassifier.fit(parts.training, NAMES, Training(epochs=1, widths=(16, 16, 24, 32)), least=100)
 
 
 def scored(one: LabelFilter, pairs: list[Pair]) -> np.ndarray:
@@ -98,7 +99,9 @@ def noisy(pairs: list[Pair]) -> list[Pair]:
     return made
 
 
-def test_the_crop_classifier_keeps_real_objects_and_refuses_the_rest(parts: Parts, classifier: CropClassifier, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_crop_classifier_keeps_real_objects_and_refuses_the_rest(parts: Parts, tmp_path: Path) -> None:
+    classifier = CropClassifier.fit(parts.training, NAMES, Training(epochs=16), least=1500)
     calibration = scored(classifier, parts.calibration)
     cut_off = threshold(calibration)
     real = scored(classifier, parts.test)

@@ -182,7 +182,7 @@ class LayoutPriorTask:
         parts = []
         for start in range(0, count, 16):
             noise = torch.from_numpy(rng.standard_normal((min(16, count - start), *shape), dtype=np.float32))
-            parts.append(draw_rasters(model, self._sampler(), noise, self.config.steps).numpy())  # type: ignore[arg-type]
+            parts.append(draw_rasters(model, self._sampler(), noise, self.config.steps).numpy())
         return np.concatenate(parts)
 
     def _sampler(self) -> Any:
