@@ -17,6 +17,7 @@ from ..gen.conditioning.metadata import Metadata
 from ..gen.data.tags import provenance
 from ..gen.errors import InputError
 from ..gen.models.autoencoder import decode
+from .earth_border import joined
 from .earth_conditions import Conditions, guided
 from .earth_model import EarthModel
 from .earth_output import EarthOutput, OutputType, check_output_type, formed
@@ -78,7 +79,8 @@ class EarthPipeline(EarthModel):
             image: A picture to begin from, ``[C, H, W]`` in the model's unit, a file, or PIL; a list is one for each picture.
             mask: Where it is painted anew: 1 or white.
             strength: How far `image` is taken back towards noise: 1 makes it anew.
-            extend: Pixels that are painted around `image`: left, top, right, bottom.
+            extend: Pixels that are painted around `image`: left, top, right, bottom. They begin from its mirror image, taken back towards
+                noise by `strength`; where that is left at 1, by `CONTINUED`, so that its colours go on.
             frames: Other times of the same place, for a model with a temporal control network; for all pictures.
             frame_metadata: Metadata of each of the frames.
             height: Rows; those of `image`, or the model's own, if left out.
@@ -147,13 +149,13 @@ class EarthPipeline(EarthModel):
         return lambda sample, time, step: guided(self.unet, conditions, plan, sample, time)
 
     def pictures_of(self, latents: Tensor, request: Request) -> Tensor:
-        """Decode ``[B, Z, h, w]``; pixels that were to be kept are the given ones. ``[B, C, H, W]`` float32 on the CPU."""
+        """Decode ``[B, Z, h, w]`` to ``[B, C, H, W]`` float32 on the CPU; kept pixels are the given ones, painted ones lead up to them."""
         pictures = decode(self.vae, latents.to(self.vae.device, self.vae.dtype)).float().cpu()[..., : request.height, : request.width]
         if not bool(torch.isfinite(pictures).all()):
             raise InputError("the autoencoder made values that are not finite; use the dtype float32, or take another model")
         if request.images is None or request.masks is None:
             return pictures
-        return torch.lerp(request.images, pictures, request.masks)
+        return joined(pictures, request.images, request.masks)
 
     def steps_of(self, steps: int | None) -> int:
         """The steps of a call: the given ones, else the model's own."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .earth import EarthPipeline
 
 LARGEST_SIDE = 100_000
+CONTINUED = 0.8
+"""Share of the steps by which a picture is continued: from the noised mirror image of the picture, whose colours and coarse forms then go
+on beyond the border, not from noise alone. Published inpainting models, which see a grey picture there, begin from noise."""
 
 
 def count_pictures(given: Mapping[str, Any], seed: Any, num_images: int | None) -> int:
@@ -138,7 +141,8 @@ def extended(image: Tensor, mask: Tensor | None, borders: Sequence[int]) -> tupl
         borders: Pixels to add at the left, top, right and bottom.
 
     Returns:
-        Both ``[B, ..., top + H + bottom, left + W + right]``; unseen pixels repeat the nearest one.
+        Both ``[B, ..., top + H + bottom, left + W + right]``; the unseen part holds the picture mirrored at its edges, so that an encoder
+        finds the same textures and the same statistics beyond them as within.
 
     Raises:
         InputError: If a border is negative, or there are not four.
@@ -146,9 +150,15 @@ def extended(image: Tensor, mask: Tensor | None, borders: Sequence[int]) -> tupl
     if len(borders) != 4 or not all(isinstance(border, Integral) and border >= 0 for border in borders):
         raise InputError(f"the picture is to be extended by {borders!r}; give pixels for the left, top, right and bottom, each 0 or more")
     left, top, right, bottom = borders
-    pads = (left, right, top, bottom)
     old = torch.zeros(len(image), 1, *image.shape[-2:]) if mask is None else mask
-    return torch.nn.functional.pad(image, pads, mode="replicate"), torch.nn.functional.pad(old, pads, value=1.0)
+    rows, cols = _mirrored(top, image.shape[-2], bottom), _mirrored(left, image.shape[-1], right)
+    return image[..., rows, :][..., cols], torch.nn.functional.pad(old, (left, right, top, bottom), value=1.0)
+
+
+def _mirrored(before: int, length: int, after: int) -> Tensor:
+    """Positions along an axis that is mirrored at both ends, as often as needed."""
+    at = torch.arange(-before, length + after) % (2 * length)
+    return torch.where(at < length, at, 2 * length - 1 - at)
 
 
 def size_of(image: Any, height: int | None, width: int | None, default: tuple[int, int], borders: Sequence[int] | None) -> tuple[int, int]:
@@ -171,8 +181,11 @@ def read_request(pipeline: EarthPipeline, given: Mapping[str, Any], count: int) 
     if borders is not None and images is not None:
         images, masks = extended(images, masks, borders)
         height, width = images.shape[-2:]
-    if not 0.0 < given["strength"] <= 1.0:
-        raise InputError(f"the strength is {given['strength']:g}; it is above 0 (the picture as it is) and at most 1 (made anew)")
+    strength = given["strength"]
+    if not 0.0 < strength <= 1.0:
+        raise InputError(f"the strength is {strength:g}; it is above 0 (the picture as it is) and at most 1 (made anew)")
+    if borders is not None and strength == 1.0 and not (pipeline.config["inpainting"] and pipeline.config["masked"] == "image"):
+        strength = CONTINUED
     prompts, metadata = leveled(_texts(given["prompt"], count), merged_metadata(given["metadata"], given["facts"], count))
     hints: dict[str, Any] = dict(given["hints"] or {})
     contents: list[Tensor | None] = [None] * count
@@ -184,7 +197,7 @@ def read_request(pipeline: EarthPipeline, given: Mapping[str, Any], count: int) 
     check_weights(weights, pipeline.hint_names)
     frames, facts = _frames(pipeline, given["frames"], given["frame_metadata"], count, (height, width))
     return Request(
-        prompts, _texts(given["negative_prompt"], count), metadata, drawn, weights, height, width, images, masks, given["strength"],
+        prompts, _texts(given["negative_prompt"], count), metadata, drawn, weights, height, width, images, masks, strength,
         frames, facts, contents,
     )  # fmt: skip
 

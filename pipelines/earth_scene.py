@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ from ..gen.data.atomic import check_output_path
 from ..gen.data.noise import noise_field
 from ..gen.data.raster_writer import RasterWriter
 from ..gen.data.scene_types import Array, TilePixels
-from ..gen.data.tiles import stream
+from ..gen.data.tiles import remove_spool, stream
 from ..gen.errors import InputError
 from ..gen.models.autoencoder import decode
 from .earth import EarthPipeline
+from .earth_border import led_up
 from .earth_output import placement, radiometry_of
 from .earth_prepare import Request, beginning_of, conditions_of
 from .earth_request import read_request
+from .earth_resume import identity_of, scene_work, work_folder
 from .earth_sampling import evaluations, solve
 from .earth_windows import Windows
 from .progress import Progress, after_steps
@@ -51,6 +54,7 @@ class GeneratedScene:
         notes: What was decided on the way.
         tags: How it was made.
         seconds: Time taken.
+        resumed: Groups of windows, over all steps, that an interrupted run had finished.
     """
 
     path: Path | None
@@ -61,6 +65,7 @@ class GeneratedScene:
     notes: list[str]
     tags: Mapping[str, str]
     seconds: float
+    resumed: int = 0
 
 
 @torch.no_grad()
@@ -79,6 +84,7 @@ def generate_scene(
     batch: int = 4,
     tile: int = 512,
     cog: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
     **conditions: Any,
 ) -> GeneratedScene:
@@ -100,6 +106,7 @@ def generate_scene(
         batch: Windows per network call.
         tile: Side of a tile of decoding, pixels.
         cog: Write a Cloud Optimized GeoTIFF.
+        resume: Go on with an interrupted run's work, which lies beside `target`; the file is the same as of a run in one go.
         progress: Called with (steps done, total).
         **conditions: ``metadata``, ``gsd``, ``lat``, ``lon``, ``date``, ``cloud_cover``, ``hints``, ``hint_weights``, ``image``, ``mask``,
             ``strength``, ``extend``, ``negative_prompt`` as in the pipeline; hints and pictures have the scene's size.
@@ -108,7 +115,8 @@ def generate_scene(
         What was made.
 
     Raises:
-        InputError: If an argument is wrong, values become infinite or NaN, or the disk is full; no half-written file is left.
+        InputError: If an argument is wrong, values become infinite or NaN, the disk is full, or the work to go on with is another scene's;
+            no half-written file is left.
     """
     started = time.monotonic()
     if target is not None:
@@ -119,18 +127,31 @@ def generate_scene(
     notes = [*pipeline.unread(request), *notes]
     windows = cut(pipeline, request, window, overlap, batch)
     plan = plan_guidance(scales, prepared.groups)
-    noise = noise_field(seed, int(pipeline.unet.config["out_channels"]), 0, 0, windows.height, windows.width)[None].to(pipeline.unet.device)
     run = evaluations(count, request.strength if request.images is not None else 1.0)
-    latents = solve(
-        pipeline.scheduler, count, noise, windows.predictor(pipeline.unet, prepared, plan), beginning=beginning_of(pipeline, request),
-        seeds=[seed], on_step=after_steps(pipeline, run, progress, None),
-    )  # fmt: skip
     tags = pipeline.provenance(request, 0, seed, count, scales)
-    image = _decode(pipeline, latents, request, None if target is None else Path(target), tags, tile, cog)
+    report = after_steps(pipeline, run, progress, None)
+    with ExitStack() as stack:
+        work = None
+        if target is not None:
+            identity = identity_of(pipeline, request, windows, tags)
+            work = stack.enter_context(scene_work(work_folder(Path(target)), windows, run, identity, resume))
+        latents = solve(
+            pipeline.scheduler, count, _noise(pipeline, windows, seed), windows.predictor(pipeline.unet, prepared, plan, work=work),
+            beginning=beginning_of(pipeline, request), seeds=[seed], on_step=report,
+        )  # fmt: skip
+        image = _decode(pipeline, latents, request, None if target is None else Path(target), tags, tile, cog)
+    if target is not None:
+        remove_spool(work_folder(Path(target)))
     number = sum(len(windows.spans(step)) for step in range(run)) / run
     return GeneratedScene(
-        None if target is None else Path(target), image, request.height, request.width, number, notes, tags, time.monotonic() - started
-    )
+        None if target is None else Path(target), image, request.height, request.width, number, notes, tags, time.monotonic() - started,
+        0 if work is None else work.resumed,
+    )  # fmt: skip
+
+
+def _noise(pipeline: EarthPipeline, windows: Windows, seed: int) -> Tensor:
+    channels = int(pipeline.unet.config["out_channels"])
+    return noise_field(seed, channels, 0, 0, windows.height, windows.width)[None].to(pipeline.unet.device)
 
 
 def scene_request(pipeline: EarthPipeline, prompt: str, height: int | None, width: int | None, conditions: Mapping[str, Any]) -> Request:
@@ -179,17 +200,29 @@ class _Latents:
 
 
 class _Decoder:
-    """Latents to pictures, as `tiles.stream` wants it."""
+    """Latents to pictures, as `tiles.stream` wants it; painted pixels lead up to those that `_Kept` puts back."""
 
-    def __init__(self, pipeline: EarthPipeline) -> None:
-        self._vae = pipeline.vae
+    def __init__(self, pipeline: EarthPipeline, request: Request) -> None:
+        self._vae, self._request = pipeline.vae, request
         self.scale, self.halo, self.multiple = pipeline.factor, DECODE_HALO, 1
         self.layers = {"image": pipeline.bands}
 
     def run(self, tiles: Sequence[TilePixels]) -> list[dict[str, Array]]:
         """Decode windows of equal shape."""
         stacked = torch.from_numpy(np.stack([tile.pixels for tile in tiles])).to(self._vae.device, self._vae.dtype)
-        return [{"image": picture} for picture in decode(self._vae, stacked).float().cpu().numpy()]
+        pictures = decode(self._vae, stacked).float().cpu()
+        return [{"image": self._led_up(picture, tile).numpy()} for picture, tile in zip(pictures, tiles, strict=True)]
+
+    def _led_up(self, picture: Tensor, tile: TilePixels) -> Tensor:
+        if self._request.images is None or self._request.masks is None:
+            return picture
+        height, width = picture.shape[-2:]
+        rows, cols = (slice(at * self.scale, at * self.scale + side) for at, side in ((tile.row, height), (tile.col, width)))
+        given, mask = (part[:1, :, rows, cols] for part in (self._request.images, self._request.masks))
+        inner = picture[:, : mask.shape[-2], : mask.shape[-1]]  # the last latents may reach beyond the picture
+        led = picture.clone()
+        led[:, : mask.shape[-2], : mask.shape[-1]] = led_up(inner[None], given, mask)[0]
+        return led
 
 
 class _Kept:
@@ -227,7 +260,7 @@ class _Memory:
 def _decode(
     pipeline: EarthPipeline, latents: Tensor, request: Request, target: Path | None, tags: Mapping[str, str], tile: int, cog: bool
 ) -> NDArray[np.float32] | None:
-    source, decoder = _Latents(latents), _Decoder(pipeline)
+    source, decoder = _Latents(latents), _Decoder(pipeline, request)
     if target is None:
         memory = _Memory(len(pipeline.bands), request.height, request.width)
         stream(decoder, source, {"image": _Kept(request, memory)}, tile=tile)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..gen.conditioning.guidance import GuidancePlan
 from .earth_conditions import Conditions, guided
+from .earth_resume import SceneWork
 
 Span = tuple[int, int]
 
@@ -46,27 +47,59 @@ class Windows:
         return [((top, top + high), (left, left + wide)) for top in rows for left in cols]
 
     def predictor(
-        self, unet: Any, conditions: Conditions, plan: GuidancePlan, report: Callable[[int, int], None] | None = None
-    ) -> Callable[[Tensor, Tensor, int], Tensor]:
-        """The guided prediction of a whole scene ``[1, Z, h, w]``; `report` is called with windows done and all windows of the step."""
+        self, unet: Any, conditions: Conditions, plan: GuidancePlan, report: Callable[[int, int], None] | None = None,
+        work: SceneWork | None = None,
+    ) -> Callable[[Tensor, Tensor, int], Tensor]:  # fmt: skip
+        """The guided prediction of a whole scene ``[1, Z, h, w]``.
+
+        Args:
+            unet: The denoiser.
+            conditions: Of the scene.
+            plan: Of guidance.
+            report: Called with windows done and all windows of the step.
+            work: Predictions that an earlier run finished; new ones are stored there.
+        """
 
         def predict(sample: Tensor, time: Tensor, step: int) -> Tensor:
+            known = None if work is None else work.step(step, sample)
+            if known is not None:
+                return known
             spans = self.spans(step)
-            total, weights = torch.zeros_like(sample), torch.zeros_like(sample[:, :1])
+            blend = _Blend(sample)
             for at in range(0, len(spans), self.batch):
-                group = spans[at : at + self.batch]
-                parts = [(slice(*rows), slice(*cols)) for rows, cols in group]
-                several = _together([conditions.window(*part) for part in parts])
-                made = guided(unet, several, plan, torch.cat([sample[:, :, rows, cols] for rows, cols in parts]), time)
-                profile = window_weights(made.shape[-2], made.shape[-1]).to(made)
-                for (rows, cols), one in zip(parts, made, strict=True):
-                    total[:, :, rows, cols] += one * profile
-                    weights[:, :, rows, cols] += profile
+                parts = [(slice(*rows), slice(*cols)) for rows, cols in spans[at : at + self.batch]]
+                inputs = torch.cat([sample[:, :, rows, cols] for rows, cols in parts])
+                made = None if work is None else work.group(step, at // self.batch, inputs)
+                new = made is None
+                if made is None:
+                    made = guided(unet, _together([conditions.window(*part) for part in parts]), plan, inputs, time)
+                blend.add(parts, made)
+                if new and work is not None:
+                    work.keep_group(step, at // self.batch, made, blend.result if at + self.batch >= len(spans) else None)
                 if report is not None:
-                    report(at + len(group), len(spans))
-            return total / weights
+                    report(at + len(parts), len(spans))
+            return blend.result
 
         return predict
+
+
+class _Blend:
+    """The weighted mean of windows that come one after the other."""
+
+    def __init__(self, scene: Tensor) -> None:
+        self._total, self._weights = torch.zeros_like(scene), torch.zeros_like(scene[:, :1])
+
+    def add(self, parts: Sequence[tuple[slice, slice]], made: Tensor) -> None:
+        """Take windows ``[B, Z, h, w]`` at their places."""
+        profile = window_weights(made.shape[-2], made.shape[-1]).to(made)
+        for (rows, cols), one in zip(parts, made, strict=True):
+            self._total[:, :, rows, cols] += one * profile
+            self._weights[:, :, rows, cols] += profile
+
+    @property
+    def result(self) -> Tensor:
+        """The scene, once it is covered."""
+        return self._total / self._weights
 
 
 def starts(length: int, side: int, stride: int, step: int) -> list[int]:

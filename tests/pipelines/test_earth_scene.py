@@ -127,6 +127,86 @@ def test_a_picture_is_continued_and_kept(earth: Any) -> None:
     assert scene.image[:, :28].std() > 1e-3
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_continued_picture_is_the_same_in_tiles_as_in_one(earth: Any, told: bool) -> None:
+    """What leads up to the kept pixels is made tile by tile; the decoder's statistics differ a little from tile to tile."""
+    pipeline = earth(inpainting=told, guidance_scale=1.0)
+    image = np.random.default_rng(1).random((3, 40, 44)).astype(np.float32)
+    given = {"prompt": "a bay", "image": image, "extend": (60, 30, 31, 58), "steps": 1}
+    whole, tiled = (generate_scene(pipeline, **given, tile=tile).image for tile in (512, 32))
+    assert whole is not None
+    assert tiled is not None
+    assert np.array_equal(whole[:, 30:70, 60:104], image)
+    assert np.array_equal(tiled[:, 30:70, 60:104], image)
+    differing = np.abs(whole - tiled).mean(0)
+    ring = np.zeros(differing.shape, bool)
+    ring[14:86, 44:120] = True
+    elsewhere = differing[~ring].mean()
+    ring[30:70, 60:104] = False
+    assert elsewhere < 0.05
+    assert differing[ring].mean() < 1.5 * elsewhere + 0.005
+
+
+class Killed(Exception):
+    """Stands for whatever ends a run."""
+
+
+@pytest.mark.parametrize("sampler", ["multistep", "with noise"])
+@pytest.mark.parametrize("evaluations", [0, 1, 7, 14])
+def test_a_scene_that_was_killed_goes_on_to_the_same_bytes(earth: Any, tmp_path: Path, evaluations: int, sampler: str) -> None:
+    from diffusers import DDPMScheduler
+
+    pipeline = earth(guidance_scale=1.0, **({"scheduler": DDPMScheduler()} if sampler == "with noise" else {}))
+    given = {"prompt": "a bay", "height": 70, "width": 90, "steps": 3, "seed": 1, "batch": 2}
+    generate_scene(pipeline, tmp_path / "whole.png", **given)
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > limit:
+            raise Killed
+
+    hook = pipeline.unet.register_forward_pre_hook(count)
+    limit = evaluations
+    with pytest.raises(Killed):
+        generate_scene(pipeline, tmp_path / "part.png", **given)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".part.png.work", "whole.png"]
+    limit, calls = 1000, 0
+    scene = generate_scene(pipeline, tmp_path / "part.png", **given, resume=True)
+    hook.remove()
+    assert scene.resumed == evaluations
+    assert calls + evaluations == sum(-(-len(cut_of(pipeline, given).spans(step)) // 2) for step in range(3))
+    assert (tmp_path / "part.png").read_bytes() == (tmp_path / "whole.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part.png", "whole.png"]
+
+
+def cut_of(pipeline: Any, given: dict[str, Any]) -> Windows:
+    return cut(pipeline, scene_request(pipeline, given["prompt"], given["height"], given["width"], {}), None, None, given["batch"])
+
+
+def test_another_scenes_work_is_not_gone_on_with(earth: Any, tmp_path: Path) -> None:
+    pipeline = earth(guidance_scale=1.0)
+    given = {"prompt": "a bay", "height": 70, "width": 90, "steps": 2}
+    hint = np.random.default_rng(0).random((70, 90)).astype(np.float32)
+
+    def stop(done: int, total: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        generate_scene(pipeline, tmp_path / "a.png", **given, progress=stop)
+    for change, word in (
+        ({"seed": 3}, "SEED"),
+        ({"hints": {"road": hint}}, "hint road"),
+        ({"width": 94}, "94 x 70"),
+        ({"batch": 1}, "1 at"),
+    ):
+        with pytest.raises(InputError, match=f"belongs to another run: .*{word}"):
+            generate_scene(pipeline, tmp_path / "a.png", **{**given, **change}, resume=True)
+    generate_scene(pipeline, tmp_path / "a.png", **given, seed=3)  # without resuming, what is there is thrown away
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -68,6 +68,37 @@ def test_with_a_place_it_is_a_geotiff(model: str, tmp_path: Path) -> None:
     assert '"date":"2021-06"' in tags["EARTHGEN_METADATA"]
 
 
+def test_an_interrupted_scene_goes_on(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from earthgen.gen.data.spool import Spool
+
+    given = ("a bay", "--model", model, "--extend", "70x90", "--steps", 2, "--num", 2, "--dtype", "float32")
+    run(*given, "-o", tmp_path / "whole")
+    finish, left = Spool.finish, 10
+
+    def interrupted(spool: Spool, **more: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        finish(spool, **more)
+
+    monkeypatch.setattr(Spool, "finish", interrupted)
+    stopped = CliRunner().invoke(app, ["generate", *map(str, given), "-o", str(tmp_path / "part")])
+    assert stopped.exit_code != 0
+    assert "the same command with --resume goes on" in stopped.output
+    monkeypatch.undo()
+    assert "finished already" in run(*given, "-o", tmp_path / "part", "--resume")
+    for name in ("000000.png", "000001.png"):
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert len(list((tmp_path / "part").iterdir())) == 2
+
+
+def test_resuming_is_about_scenes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for more in ((), ("--extend", "64x64", "--overwrite")):
+        said = refused(capsys, monkeypatch, "a", "--resume", *more, "-o", tmp_path / "a.png")
+        assert "give it with --extend, without --overwrite" in said
+
+
 def test_extending_a_picture_and_a_scene_from_nothing(model: str, tmp_path: Path) -> None:
     given = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(given).save(tmp_path / "in.png")

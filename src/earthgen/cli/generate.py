@@ -40,6 +40,7 @@ def generate(
     device: str = typer.Option("auto", help="auto, cpu, cuda."),
     dtype: str = typer.Option("auto", help="auto, float32, bfloat16, float16."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace files that exist."),
+    resume: bool = typer.Option(False, "--resume", help="With --extend: go on with the work of an interrupted run."),
 ) -> None:
     """Make pictures from any conditions; with a place and a pixel size they are GeoTIFFs at that place.
 
@@ -56,12 +57,14 @@ def generate(
         raise InputError("--size and --extend both say how large the picture is; give one of them")
     if strength != 1.0 and init is None:
         raise InputError("--strength is about a picture to change; give it with --init")
+    if resume and (not extend or overwrite):
+        raise InputError("--resume goes on with a scene of --extend and keeps what is finished; give it with --extend, without --overwrite")
     facts = {"gsd": gsd, "lat": lat, "lon": lon, "date": date, "cloud_cover": cloud, "zoom_level": zoom}
     metadata = {name: value for name, value in facts.items() if value is not None}
     files, weights = read_hint_options(hint)
     scales = read_guidance(guidance)
     georeferenced = lat is not None and lon is not None and (gsd is not None or zoom is not None)
-    paths = output_paths(out, num, seed, ".tif" if georeferenced else ".png", overwrite)
+    paths = output_paths(out, num, seed, ".tif" if georeferenced else ".png", overwrite or resume)
     pipeline = EarthPipeline.load(model, device, dtype, allow_download=download)
     if lora is not None:
         pipeline.load_lora(lora, check_base=pipeline.unet.dtype == torch.float32)
@@ -72,7 +75,7 @@ def generate(
         "image": init, "mask": mask, "strength": strength,
     }  # fmt: skip
     if extend:
-        _scenes(pipeline, given, larger, paths, seed, steps, scales, batch)
+        _scenes(pipeline, given, larger, paths, seed, resume, steps=steps, guidance=scales, batch=batch)
     else:
         given |= {"height": high, "width": wide, "num_inference_steps": steps, "guidance_scale": scales, "batch_size": batch}
         _pictures(pipeline, given, paths, seed)
@@ -178,8 +181,8 @@ def _pictures(pipeline: EarthPipeline, given: dict[str, Any], paths: list[Path],
 
 
 def _scenes(
-    pipeline: EarthPipeline, given: dict[str, Any], larger: tuple[int | None, int | None], paths: list[Path], seed: int, steps: int | None,
-    scales: float | dict[str, float] | None, batch: int,
+    pipeline: EarthPipeline, given: dict[str, Any], larger: tuple[int | None, int | None], paths: list[Path], seed: int, resume: bool,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """A scene at a time, each as large as `larger`; a given picture is continued around its middle."""
     from ..pipelines.earth_scene import generate_scene
@@ -191,10 +194,15 @@ def _scenes(
         size = {"extend": borders_around(given["image"], wide, high)}
     paths[0].parent.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(paths):
-        with progress_bar(f"Generating {path.name}", "steps") as progress:
-            scene = generate_scene(
-                pipeline, path, **given, **size, steps=steps, guidance=scales, seed=seed + number, batch=batch, progress=progress
-            )
+        if resume and path.exists():
+            _say(f"{path} is finished already")
+            continue
+        try:
+            with progress_bar(f"Generating {path.name}", "steps") as progress:
+                scene = generate_scene(pipeline, path, **given, **size, **settings, seed=seed + number, resume=resume, progress=progress)
+        except KeyboardInterrupt:
+            _say(f"finished windows are kept beside {path}; the same command with --resume goes on from there")
+            raise
         for note in scene.notes if number == 0 else ():
             _say(note)
         _tell(path, scene.width, scene.height)
