@@ -82,7 +82,7 @@ def test_the_command(tmp_path: Path, network: Path) -> None:
     ("arguments", "sentence"),
     [
         ([], "nothing to evaluate"),
-        (["--generated", "GEN"], "give their folder with --reference"),
+        (["--generated", "GEN"], "give --reference, --hint or --metadata"),
         (["--generated", "GEN", "--pairs", "GEN"], "give one of them"),
         (["--generated", "nowhere", "--reference", "GEN"], "no folder nowhere"),
         (["--generated", "GEN", "--reference", "GEN", "--features", "zoo:none"], "no model 'none'"),

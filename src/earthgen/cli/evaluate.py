@@ -44,26 +44,44 @@ def evaluate(
     ),
     clip: Path | None = typer.Option(None, help="CLIP folder, for caption scores."),
     captions: Path | None = typer.Option(None, help="Text file with a line 'name<TAB>caption' for each generated picture."),
+    hint: list[str] = typer.Option(
+        [], help="Hints of the generated pictures, KIND=FOLDER with files of their names: canny, sobel, content, mask (codes), water, ..."
+    ),
+    metadata: Path | None = typer.Option(
+        None, help="metadata.jsonl of the generated pictures: file_name, gsd, date; 'pair' joins two that differ in one request."
+    ),
+    cas: bool = typer.Option(False, "--cas", help="Train a classifier on --generated, test it on --reference; classes are sub-folders."),
+    epochs: int = typer.Option(20, min=1, help="Of that classifier."),
+    rsicd: Path | None = typer.Option(
+        None, help="The RSICD protocol: folder with generated.npy, reference.npy and, if wanted, logits, images, texts, right."
+    ),
+    networks: str = typer.Option("", help="Names of the networks of --rsicd: 'Inception, weights ...;CLIP, weights ...'."),
 ) -> None:
     """Score a model on pairs of pictures, or a folder of generated pictures against real ones, with trivial baselines beside it.
 
     Pairs: two rows are the model's, the one-step mean (best in PSNR) and a sample (with detail like the truth). Sets: distances between
-    distributions, precision and recall, and caption scores. Every number has its protocol.
+    distributions, precision and recall, and caption scores; how well hints and metadata are kept, read back from the pictures, with the
+    next picture's beside it as the floor; the classification accuracy score. Every number has its protocol.
 
     Example: `earthgen evaluate --pairs pairs/ --model zoo:ediffsr-x4-small --metrics psnr,ssim,sam --json report.json`
 
     Example: `earthgen evaluate --generated out/ --reference real/ --features zoo:features-small`
+
+    Example: `earthgen evaluate --generated out/ --hint water=masks/ --hint canny=edges/ --metadata out/metadata.jsonl`
+
+    Example: `earthgen evaluate --generated out/ --reference test/ --training train/ --cas`
     """
     if json_out is not None:
         _check_target(json_out)
-    if generated is not None:
-        from .evaluate_sets import evaluate_sets
+    if generated is not None or rsicd is not None:
+        from .evaluate_sets import SetWishes, evaluate_sets
 
-        _refuse_both(pairs)
-        evaluate_sets(
-            generated=generated, reference=reference, training=training, features=features, clip=clip, captions=captions,
-            seed=seed, device=device, json_out=json_out,
+        _refuse_both(pairs, generated, rsicd)
+        wishes = SetWishes(
+            generated=generated, reference=reference, training=training, features=features, clip=clip, captions=captions, hints=hint,
+            metadata=metadata, cas=cas, epochs=epochs, rsicd=rsicd, networks=networks, seed=seed, device=device, json_out=json_out,
         )  # fmt: skip
+        evaluate_sets(wishes)
         return
     pairs = _required(pairs)
     from ..gen.data.radiometry import radiometry_from_options
@@ -90,18 +108,19 @@ def evaluate(
         typer.echo(f"wrote {json_out}")
 
 
-def _refuse_both(pairs: Path | None) -> None:
+def _refuse_both(pairs: Path | None, generated: Path | None, rsicd: Path | None) -> None:
     from ..gen.errors import InputError
 
-    if pairs is not None:
-        raise InputError("--pairs and --generated are two evaluations; give one of them")
+    given = [name for name, path in (("--pairs", pairs), ("--generated", generated), ("--rsicd", rsicd)) if path is not None]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} are two evaluations; give one of them")
 
 
 def _required(pairs: Path | None) -> Path:
     from ..gen.errors import InputError
 
     if pairs is None:
-        raise InputError("there is nothing to evaluate; give --pairs, or --generated with --reference")
+        raise InputError("there is nothing to evaluate; give --pairs, --generated with --reference, --hint or --metadata, or --rsicd")
     return pairs
 
 
