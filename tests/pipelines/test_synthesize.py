@@ -209,3 +209,17 @@ def test_a_model_of_the_projects_own_is_trained_and_used(run: Run, begun: Path, 
     small = ["samples=8", "batch=4", "save_every=8", "evaluate_every=8", "show_every=0", "probe_every=0", "task.guidance.count=4"]
     assert "8 of 8 samples" in run("train", begun, "--from", model, "--recipe", "layout-small", *small, "task.patch=4")
     assert "by " + str(begun / "runs") in run("sample", begun, "--num", 1, "--mode", "generate")
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_every_arm_and_goes_on_where_it_was(run: Run, begun: Path, model: Path) -> None:
+    more = ["--from", model, "--smoke", "--samples", 16, "--processes", 1]
+    told = run("benchmark", begun, *more)
+    arms = {"real", "real, twice the steps", "copy-paste", "flat rectangles", "diffusion", "diffusion, filtered", "oracle"}
+    assert all(f"| {arm} |" in told for arm in arms)
+    folder = begun / "benchmark-smoke"
+    table = json.loads((folder / "table.json").read_text())
+    assert {row["arm"] for row in table["rows"]} > arms
+    times = {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("*.json")}
+    run("benchmark", begun, *more)
+    assert times == {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("*.json")}

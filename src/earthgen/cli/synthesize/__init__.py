@@ -147,6 +147,38 @@ def verify(target: Path = typer.Argument(..., metavar="OUT", help="A folder that
     typer.echo(f"{target}: {pictures} pictures and {boxes} boxes are as the manifest says")
 
 
+@app.command("benchmark")
+def benchmark(
+    project: Path = _PROJECT,
+    base: str = typer.Option(
+        DEFAULT_MODEL, "--from", help="Model that each subset's own begins with; it must not have seen the test places."
+    ),
+    subsets: int = typer.Option(3, min=1, help="Training subsets, each with a prior, model and filter of its own."),
+    seeds: int = typer.Option(3, min=1, help="Detectors of each arm and subset."),
+    most: int = typer.Option(24, min=4, help="Real squares of a subset."),
+    count: int = typer.Option(128, min=8, help="Synthetic pictures of a subset."),
+    samples: int = typer.Option(2000, min=8, help="Samples on which each subset's model is trained."),
+    mode: str = typer.Option("mixed", help="As for sample."),
+    processes: int = typer.Option(2, min=1, help="Detectors that train at the same time, each on one thread."),
+    smoke: bool = typer.Option(False, "--smoke", help="One subset, one seed, few steps: that it runs, not that data help."),
+) -> None:
+    """Measure what the pictures are worth to a detector, beside copy-paste, flat rectangles, shuffled labels and more real pictures.
+
+    What is done already is kept; the table is in PROJECT/benchmark/table.md.
+    """
+    from ...train.detection.benchmark import Plan
+    from . import benchmarking as work
+    from .project import Project
+
+    found = Project.open(project)
+    plan = Plan.smoke() if smoke else Plan(subsets=subsets, seeds=seeds, count=count)
+    sets = work.project_sets(found, plan.subsets, most)
+    steps = (f"samples={samples}", f"save_every={samples}", f"evaluate_every={samples}", "show_every=0", "probe_every=0")
+    folder = found.folder / ("benchmark-smoke" if smoke else "benchmark")
+    work.benchmark(sets, folder, work.Making(base, changes=steps, mode=mode), plan, processes, typer.echo)
+    typer.echo((folder / "table.md").read_text(encoding="utf-8"))
+
+
 def _renamed(options: list[str]) -> dict[str, str]:
     from ...gen.errors import InputError
 
