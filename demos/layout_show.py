@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN = 640
 """Pictures are enlarged up to this many pixels, by whole factors, so that thin boxes can be drawn over them."""
 _CROWDED = 25
-_LINE = 2
+_LINE = 4
 
 
 def paint_boxes(picture: NDArray[np.uint8], layout: Layout, names: Sequence[str]) -> NDArray[np.uint8]:
@@ -35,7 +35,7 @@ def paint_boxes(picture: NDArray[np.uint8], layout: Layout, names: Sequence[str]
     factor = max(1, SHOWN // max(picture.shape[:2]))
     canvas = Image.fromarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
     pen = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(13)
+    font = ImageFont.load_default(16)
     for box in layout.boxes:
         colour = colour_of(names.index(box.name)) if box.name in names else "#64748b"
         points = [(x * factor, y * factor) for x, y in box.corners]
@@ -50,7 +50,7 @@ def paint_boxes(picture: NDArray[np.uint8], layout: Layout, names: Sequence[str]
 def _label(
     pen: ImageDraw.ImageDraw, name: str, points: list[tuple[float, float]], colour: str, font: object, size: tuple[int, int]
 ) -> None:
-    width, height = pen.textlength(name, font=font) + 8, 17  # type: ignore[arg-type]
+    width, height = pen.textlength(name, font=font) + 8, 21  # type: ignore[arg-type]
     left = min(max(0.0, min(x for x, _ in points)), max(0.0, size[0] - width))
     top = min(y for _, y in points) - height - 2
     top = top if top >= 0 else min(max(y for _, y in points) + 2, size[1] - height)
