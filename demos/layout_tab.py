@@ -15,7 +15,7 @@ from .layout_model import about_model, layout_models, missing_model
 from .layout_priors import prior_choices
 from .layout_session import LayoutSession
 from .layout_set import format_choices
-from .layout_wiring import wire_canvas, wire_results, wire_runs
+from .layout_wiring import wire_canvas, wire_frame, wire_results, wire_runs
 from .upscale_actions import status
 
 UPLOADS = [".json", ".jsonl", ".txt", ".xml", ".yaml", ".yml", ".zip", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"]
@@ -40,16 +40,18 @@ def build() -> None:
     ui = SimpleNamespace(session=gr.State(LayoutSession, delete_callback=LayoutSession.close), chosen=gr.State(0))
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
+            _sources(ui)
             _wishes(ui)
         with gr.Column(scale=3, min_width=300):
             _views(ui)
     wire_canvas(ui)
+    wire_frame(ui)
     wire_runs(ui)
     wire_results(ui)
 
 
-def _wishes(ui: SimpleNamespace) -> None:
-    """Left column: where boxes come from, and what is made of them."""
+def _sources(ui: SimpleNamespace) -> None:
+    """Left column, above: where boxes come from."""
     import gradio as gr
 
     names = layout_models()
@@ -80,6 +82,12 @@ def _wishes(ui: SimpleNamespace) -> None:
         with gr.Row():
             ui.draw = gr.Button("Draw a layout", interactive=bool(priors), min_width=120, elem_id="lay-draw")
             ui.batch = gr.Button("Paint a batch", interactive=bool(priors), min_width=120, elem_id="lay-batch")
+
+
+def _wishes(ui: SimpleNamespace) -> None:
+    """Left column, below: what is made of the boxes."""
+    import gradio as gr
+
     ui.prompt = gr.Textbox(
         label="What else is to be seen",
         placeholder="an airport beside farmland",

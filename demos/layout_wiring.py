@@ -23,7 +23,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden"}
 
 
 def wire_canvas(ui: SimpleNamespace) -> None:
-    """Where boxes come from: the model's classes, an import, a prior; and what lies underneath."""
+    """Where boxes come from: the model's classes, an import, a prior."""
     import gradio as gr
 
     shown = [ui.canvas, ui.width, ui.height, ui.status, ui.views]
@@ -74,6 +74,18 @@ def wire_canvas(ui: SimpleNamespace) -> None:
         said = status(f"Drew a layout of {len(layout.boxes)} objects; press again for another one.", "good")
         return {**_canvas(ui, actions.with_layout(value, layout, facts, session.imported)), ui.status: said}
 
+    held = [ui.session, ui.canvas, ui.model]
+    priors = [ui.prior, ui.draw, ui.batch]
+    ui.model.change(modelled, held, [*shown, *priors, ui.about, ui.steps, ui.guidance, ui.prompt], **QUIET)
+    ui.files.upload(imported, [*held, ui.files], [*shown, *priors, ui.number, ui.files], show_progress="minimal")
+    ui.number.release(picked, [*held, ui.number], shown, **QUIET)
+    ui.draw.click(drawn, [*held, ui.prior, ui.seed], shown, **QUIET)
+
+
+def wire_frame(ui: SimpleNamespace) -> None:
+    """What lies under the boxes, and how large the canvas is."""
+    import gradio as gr
+
     def covered(session: LayoutSession, value: Any, model: str, file: str | None) -> dict[Any, Any]:
         path = Path(file) if file else None
         try:
@@ -95,12 +107,7 @@ def wire_canvas(ui: SimpleNamespace) -> None:
         except InputError as error:
             return {ui.status: trouble(error)}
 
-    held = [ui.session, ui.canvas, ui.model]
-    priors = [ui.prior, ui.draw, ui.batch]
-    ui.model.change(modelled, held, [*shown, *priors, ui.about, ui.steps, ui.guidance, ui.prompt], **QUIET)
-    ui.files.upload(imported, [*held, ui.files], [*shown, *priors, ui.number, ui.files], show_progress="minimal")
-    ui.number.release(picked, [*held, ui.number], shown, **QUIET)
-    ui.draw.click(drawn, [*held, ui.prior, ui.seed], shown, **QUIET)
+    held, shown = [ui.session, ui.canvas, ui.model], [ui.canvas, ui.width, ui.height, ui.status, ui.views]
     gr.on([ui.background.upload, ui.background.clear], covered, [*held, ui.background], shown, **QUIET)
     sizes = [ui.width.submit, ui.height.submit, ui.width.blur, ui.height.blur]
     gr.on(sizes, sized, [*held, ui.width, ui.height], shown, **QUIET)
