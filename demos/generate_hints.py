@@ -118,7 +118,8 @@ def _from_vectors(file: Path, wanted: Sequence[str], size: tuple[int, int], meta
     assert placed is not None
     raster = render_osm(file, crs=placed[0], transform=placed[1], height=size[0], width=size[1])
     files = {}
-    for name, share in {**cover_shares(raster.shares), "osm": raster.map}.items():
+    layers: dict[str, NDArray[Any]] = {**cover_shares(raster.shares), "osm": raster.map}
+    for name, share in layers.items():
         if name in drawn:
             pixels = share.transpose(1, 2, 0) if share.ndim == 3 else np.rint(share * 255).astype(np.uint8)
             if pixels.any():

@@ -210,7 +210,8 @@ def _hints(session: Session, form: dict[str, Any], more: dict[str, Any]) -> Made
         return None
     model, metadata = form["model"] or "", actions.metadata_of(*(form[name] for name in _FACTS))
     size = actions.canvas(model, more)
-    return actions.hints_of(model, *(form[name] for name in _HINT), size, metadata, session.folder / "hints")
+    source, name, file = (form[part] for part in _HINT)
+    return actions.hints_of(model, source, name, file, size, metadata, session.folder / "hints")
 
 
 def _painted(session: Session, canvas: dict[str, Any] | None) -> dict[str, Any]:

@@ -92,9 +92,10 @@ def _against_real(wishes: SetWishes, told: dict[str, Any]) -> SetReport:
     )  # fmt: skip
     found = dict[str, Any]()
     if wishes.cas:  # before the rest: what is wrong with the sub-folders is said at once
-        folders = [PictureFolder(path) if path else None for path in (wishes.generated, wishes.reference, wishes.training)]
-        size = next(iter(folders[0])).shape[1:]  # type: ignore[arg-type]
-        found = class_scores(*folders, size, Training(epochs=wishes.epochs, seed=wishes.seed))  # type: ignore[arg-type]
+        made, real = PictureFolder(wishes.generated), PictureFolder(wishes.reference)
+        training = PictureFolder(wishes.training) if wishes.training else None
+        height, width = next(iter(made)).shape[1:]
+        found = class_scores(made, real, training, (height, width), Training(epochs=wishes.epochs, seed=wishes.seed))
     with progress_bar(f"Evaluating {wishes.generated}", "pictures") as progress:
         report = evaluate_folders(options, progress)
     rows = {name: dict(scores) for name, scores in report.rows.items()}
