@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from earthgen.gen.annotations.coverage import rasterize
 from earthgen.gen.errors import InputError
 from earthgen.gen.models.eanet import EANet
 from earthgen.gen.schedulers.mean_reverting import MeanRevertingScheduler
@@ -198,6 +199,28 @@ def test_generators_that_ship_make_what_their_card_says(name: str, tmp_path: Pat
     made = torch.as_tensor(pipeline("", gsd=10.0, hints={"water": half, "fields": 1 - half}, num_images=4, output_type="pt").images)
     watery = made[:, 2] - made[:, 0] - made.mean(1)
     assert int((watery[..., :32].mean((1, 2)) > watery[..., 32:].mean((1, 2))).sum()) >= 3
+
+
+@pytest.mark.parametrize("name", shipped("LayoutToImagePipeline"))
+def test_layout_generators_that_ship_paint_where_they_are_told(name: str, tmp_path: Path) -> None:
+    from earthgen.gen.annotations.box import Box, Layout
+    from earthgen.pipelines.layout import LayoutToImagePipeline
+
+    card = read_card(resolve_model(f"zoo:{name}"))
+    copy = tmp_path / "copy"
+    shutil.copytree(resolve_model(f"zoo:{name}"), copy)
+    pipeline = LayoutToImagePipeline.load(copy, device="cpu", dtype="float32")
+    assert sum(parameter.numel() for parameter in pipeline.unet.parameters()) == card["parameters"]
+    size = card["data"]["size"]
+    box = Box.rotated("ship", size / 2, size / 2, 34, 10, 0.6)
+    seeds = list(range(4))
+    empty, ship = (
+        pipeline(Layout(size, size, boxes), num_images_per_layout=4, seed=seeds, output_type="pt").images for boxes in ((), (box,))
+    )
+    change = (ship - empty).abs().mean(1)
+    inside = torch.from_numpy(rasterize(Layout(size, size, (box,)), ["ship"], size, size)[0] > 0.5)
+    far = torch.nn.functional.max_pool2d(inside[None, None].float(), 13, 1, 6)[0, 0] == 0
+    assert float(change[:, inside].mean()) > 1.5 * float(change[:, far].mean())
 
 
 @pytest.mark.parametrize("name", shipped("SuperResolutionPipeline"))
