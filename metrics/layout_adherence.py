@@ -165,10 +165,13 @@ def _ground(layout: Layout, like: Box, rng: np.random.Generator) -> Box | None:
     _, _, w, h = like.xywh
     if w >= layout.width or h >= layout.height:
         return None
-    for _ in range(20):
-        piece = Box.horizontal(like.name, rng.uniform(0, layout.width - w), rng.uniform(0, layout.height - h), w, h)
-        if rotated_iou(np.array([piece.corners]), layout.quads).max(initial=0.0) < 0.05:
-            return piece
+    for _ in range(200):
+        x, y = rng.uniform(0, layout.width - w), rng.uniform(0, layout.height - h)
+        # With the margin that is cut out around it, so that no object looks in.
+        wide, high = w * (MARGIN - 1) / 2, h * (MARGIN - 1) / 2
+        around = Box.horizontal(like.name, x - wide, y - high, w + 2 * wide, h + 2 * high)
+        if rotated_iou(np.array([around.corners]), layout.quads).max(initial=0.0) == 0.0:
+            return Box.horizontal(like.name, x, y, w, h)
     return None
 
 

@@ -142,6 +142,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         number, _, entry = name.partition(".")
         state.setdefault(int(number), {})[entry] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, entries in optimizer.state.items():
+        for entry, value in entries.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                # Files hold plain order; a fused kernel goes through the memory of weight and moments side by side.
+                entries[entry] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _write(folder: Path, snapshot: Snapshot) -> None:
