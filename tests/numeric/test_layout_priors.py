@@ -40,13 +40,13 @@ def real(shared_data: Path) -> dict[str, list[Layout]]:
 @pytest.fixture(scope="session")
 def priors(real: dict[str, list[Layout]]) -> dict[tuple[str, str], LayoutPrior]:
     # The gaps of trees are good without corrections, which take time.
-    settings = {("trees", "kde"): {"rounds": 0.0}, ("buildings", "kde"): {"rounds": 1.0}}
+    settings = {("trees", "kde"): {"rounds": 0.0}}
     return {(name, kind): PRIORS[kind].fit(real[name], **settings.get((name, kind), {})) for name in SETS for kind in PRIORS}
 
 
 @pytest.fixture(scope="session")
 def drawn(priors: dict[tuple[str, str], LayoutPrior]) -> dict[tuple[str, str], list[Layout]]:
-    counts = {"trees": 12, "buildings": 120}
+    counts = {"trees": 40, "buildings": 200}
     return {(name, kind): prior.sample(counts[name], np.random.default_rng(5)) for (name, kind), prior in priors.items()}
 
 

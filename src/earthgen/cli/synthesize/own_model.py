@@ -15,6 +15,7 @@ from ..progress import progress_bar
 from .project import Project
 
 RECIPE = "recipe.toml"
+_NETWORK = ("block_out_channels", "attention", "layers_per_block", "heads", "cross_attention_dim", "encoder", "backbone", "region", "gate")
 
 
 def train_own(project: Project, recipe: str, base: str, changes: list[str]) -> str:
@@ -49,8 +50,9 @@ def write_recipe(project: Project, recipe: str, base: str) -> Path:
         return file
     settings = project.settings
     names, lines = list(settings.names), [f"extends = {_toml(recipe)}"]
+    config = read_config(resolve_model(base) / "unet" / "config.json") if base else {}
     if base:
-        known = list(read_config(resolve_model(base) / "unet" / "config.json")["classes"])
+        known = list(config["classes"])
         missing = [name for name in names if name not in known]
         if missing:
             raise InputError(
@@ -66,7 +68,11 @@ def write_recipe(project: Project, recipe: str, base: str) -> Path:
     objects = {"size": settings.size, "scales": [0.8 * settings.scale, 1.25 * settings.scale], "extent": [2.0, 4096.0]}
     lines += ['name = "model"', f"output = {_toml(str(project.folder.resolve() / 'runs'))}", 'data = "/"']
     lines += [f"initialise = {_toml(base)}"] if base else []
-    lines += ["", "[task]", f"names = {_toml(names)}", "", "[task.objects]", *(f"{key} = {_toml(value)}" for key, value in objects.items())]
+    lines += ["", "[task]", f"names = {_toml(names)}"]
+    if base:  # the network is the base's, whatever the recipe's own is
+        lines += [f"patch = {config['patch']}", "", "[task.model]"]
+        lines += [f"{key} = {_toml(config[key])}" for key in _NETWORK if config.get(key) is not None]
+    lines += ["", "[task.objects]", *(f"{key} = {_toml(value)}" for key, value in objects.items())]
     lines += ["", "[[task.objects.sources]]", *(f"{key} = {_toml(value)}" for key, value in source.items())]
     licence = {"licence": "that of the project's pictures", "attribution": ["the project's own pictures"]}
     lines += ["", "[card]", *(f"{key} = {_toml(value)}" for key, value in licence.items())]
