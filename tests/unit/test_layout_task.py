@@ -232,7 +232,7 @@ def test_real_sources_are_divided_by_place(shared_data: Path) -> None:
         assert seen == {"building", "tree", "ship", "plane"}, part
     assert data.train.counts()["tree"] > 300
     one = data.told([3])[0].crop
-    assert one.pixels.shape == (3, 128, 128)
+    assert one.pixels.shape == (3, config.objects.size, config.objects.size)
     assert np.array_equal(one.pixels, data.told([3])[0].crop.pixels)
 
 
