@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from ...gen.annotations.formats.writing import AnnotationWriter
@@ -128,7 +127,7 @@ def generator_sources(sets: DetectionSets, folder: Path, making: Making, say: Sa
 
     def generated(subset: int, count: int) -> Sequence[Sample]:
         found, project = made(subset, count)
-        return [_sample(record, project) for record in found[:count]]
+        return [(record.pixels(project), record.layout) for record in found[:count]]
 
     def filtered(subset: int, count: int) -> Sequence[Sample]:
         found, project = made(subset, count)
@@ -138,7 +137,7 @@ def generator_sources(sets: DetectionSets, folder: Path, making: Making, say: Sa
         verdicts = {verdict.index: verdict for verdict in read_verdicts(project)}
         # Those that pass first; where they are too few, those whose worst object the classifier likes best.
         order = sorted(found, key=lambda one: (not verdicts[one.index].accepted, -_worst(verdicts[one.index].image.get("classifier"))))
-        return [_sample(record, project) for record in order[:count]]
+        return [(record.pixels(project), record.layout) for record in order[:count]]
 
     return {GENERATED: generated, FILTERED: filtered}
 
@@ -162,11 +161,6 @@ def subset_project(sets: DetectionSets, subset: int, folder: Path) -> Project:
     if not project.prior.exists():
         PRIORS["kde"].fit([layout for _, layout in squares_of(places_of(project, held_out=False), settings.size)]).save(project.prior)
     return project
-
-
-def _sample(record: Record, project: Project) -> Sample:
-    with Image.open(record.picture(project)) as file:
-        return np.ascontiguousarray(np.asarray(file.convert("RGB"))), record.layout
 
 
 def _worst(score: float | None) -> float:

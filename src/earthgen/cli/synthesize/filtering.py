@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +81,7 @@ def filter_samples(
     least = thresholds(calibration, share)
     scored: list[list[Scores]] = []
     for number, record in enumerate(made, 1):
-        picture = as_tensor(_read(record.picture(project)))
+        picture = as_tensor(record.pixels(project))
         scored.append([one(picture, record.layout) for one in filters])
         if progress is not None:
             progress(number, len(made))
@@ -161,13 +159,3 @@ def _detector(project: Project, real: Sequence[Sample], seed: int) -> Callable[[
         return Found(seen.quads, seen.scores, [names[int(label)] for label in seen.labels])
 
     return find
-
-
-def _read(path: Path) -> NDArray[Any]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert("RGB"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error}); delete its record, and sample again: only that picture is made anew") from error

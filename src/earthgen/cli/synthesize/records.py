@@ -36,6 +36,23 @@ class Record:
         """Its file."""
         return project.samples / str(self.layout.picture)
 
+    def pixels(self, project: Project) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The picture itself, ``[H, W, 3]``.
+
+        Raises:
+            InputError: If its file cannot be read.
+        """
+        from PIL import Image
+
+        path = self.picture(project)
+        try:
+            with Image.open(path) as file:
+                return np.ascontiguousarray(np.asarray(file.convert("RGB"), dtype=np.uint8))
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error}); delete its record, and sample again: only that picture is made anew"
+            ) from error
+
 
 def write_record(project: Project, index: int, pixels: np.ndarray[Any, np.dtype[np.uint8]], layout: Layout, facts: dict[str, Any]) -> None:
     """Write a picture as PNG, then its record: without the latter it counts as not made.
